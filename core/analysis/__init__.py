@@ -1,0 +1,1 @@
+"""From sparse activations to tables that answer questions about features."""

@@ -1,0 +1,1 @@
+"""The networks under study, behind one small protocol."""

@@ -1,0 +1,1 @@
+"""Edits of features, and text generated under them."""

@@ -1,0 +1,1 @@
+"""Activations in, a trained SAE and a stream of reports out."""

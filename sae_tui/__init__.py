@@ -1,0 +1,1 @@
+"""The terminal workbench and the command line over `core`."""
