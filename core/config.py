@@ -1,0 +1,330 @@
+"""A run's configuration: every field with its meaning, default and bounds; TOML in and out.
+
+This is the only definition. The TOML file, `--set`, the printed example and the error messages are drawn from it.
+Values only: reading a configuration touches no model, no corpus and no file but its own.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from tomlkit.items import Table
+
+from core.errors import ConfigError, nearest
+
+PRESETS = Path(__file__).parent / "presets"
+
+Share = Annotated[float, Field(gt=0, lt=0.5)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Part(BaseModel):
+    """What all parts share: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=False)
+
+
+class ModelConfig(Part):
+    """The network under study and the point where its activations are read."""
+
+    name: str = Field(
+        default="smollm2",
+        min_length=1,
+        description="`smollm2` (the embedded one), a folder written by `save_pretrained`, "
+        "a name on the hub, or a TransformerLens alias such as `gpt2-small`",
+    )
+    revision: str = Field(default="", description="branch, tag or commit on the hub; empty: the newest")
+    hook: str = Field(
+        default="blocks.10.hook_resid_post",
+        min_length=1,
+        description="hook point in TransformerLens' names; `sae-tui hooks MODEL` lists them",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="precision of the model's own weights; the SAE stays in float32"
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="run code that comes with a hub model: only for authors you trust"
+    )
+
+
+class CorpusConfig(Part):
+    """Where the text comes from, and how it is divided."""
+
+    name: str = Field(
+        default="stdlib",
+        min_length=1,
+        description="`stdlib` (this Python's standard library), a .txt, .jsonl or .jsonl.gz file, "
+        "a folder of them, a folder of `datasets.save_to_disk`, or a data set on the hub",
+    )
+    subset: str = Field(default="", description="the hub data set's configuration name")
+    split: str = Field(default="train", description="the hub data set's split")
+    streaming: bool = Field(default=True, description="read a hub data set as it comes, not all first")
+    text_column: str = Field(default="text", min_length=1, description="the column that holds the text")
+    category_column: str = Field(
+        default="", description="a column to group documents by; empty: the corpus' own, or none"
+    )
+    document_chars: Count = Field(
+        default=4_000,
+        description="a longer text is cut at line ends into documents of at most this many "
+        "characters, which all fall into the same split",
+    )
+    calibration_share: Share = Field(
+        default=0.05, description="share of the texts kept for choices (thresholds, coefficients)"
+    )
+    test_share: Share = Field(default=0.10, description="share of the texts kept for what is reported")
+
+
+class TokensConfig(Part):
+    """How documents become blocks of token ids, and which positions count."""
+
+    context: int = Field(default=128, ge=2, description="tokens in a block")
+    packing: Literal["packed", "per_document"] = Field(
+        default="packed",
+        description="`packed` fills blocks with one document after another (attention sees across "
+        "them); `per_document` begins a block with each document and pads its last",
+    )
+    prepend_bos: bool = Field(
+        default=True, description="begin every block and every document with the tokenizer's BOS token"
+    )
+    skip_special: bool = Field(
+        default=True, description="leave BOS and padding out of training, statistics and steering"
+    )
+    skip_first: bool = Field(
+        default=True,
+        description="leave the first position of a block out too: without BOS it takes its place as the attention sink",
+    )
+
+
+class SaeConfig(Part):
+    """The sparse autoencoder."""
+
+    architecture: Literal["topk", "relu"] = Field(
+        default="topk", description="`topk`: the k largest; `relu`: an L1 penalty weighted by decoder norms"
+    )
+    d_sae: Count | None = Field(default=None, description="number of features; this or `expansion`")
+    expansion: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="number of features as a multiple of the activation's width"
+    )
+    k: Count = Field(default=32, description="topk: features active on each activation")
+    l1_coefficient: float = Field(
+        default=1.0, ge=0, description="relu: lambda, the weight of the mean of sum_j z_j * ||W_dec[j]||"
+    )
+    l1_warmup_steps: int = Field(default=100, ge=0, description="relu: steps over which lambda rises from 0")
+    aux_coefficient: float = Field(
+        default=1 / 32, ge=0, description="topk: weight of the auxiliary loss that revives dead features"
+    )
+    normalize: Literal["none", "average_norm"] = Field(
+        default="average_norm",
+        description="`average_norm` scales activations to a mean norm of sqrt(d_in) for training; "
+        "the scale is folded into the weights that are saved, which take raw activations",
+    )
+
+    @model_validator(mode="after")
+    def _one_width(self) -> "SaeConfig":
+        if self.d_sae is not None and self.expansion is not None:
+            raise ValueError("give `d_sae` or `expansion`, not both")
+        if self.architecture == "topk" and self.d_sae is not None and self.k > self.d_sae:
+            raise ValueError(f"k = {self.k} is larger than d_sae = {self.d_sae}: lower `sae.k`")
+        return self
+
+    def width(self, d_in: int) -> int:
+        """The number of features for activations of width `d_in`; 8 times as many by default."""
+        width = self.d_sae or round((self.expansion or 8) * d_in)
+        if self.architecture == "topk" and self.k > width:
+            raise ConfigError(
+                f"sae.k = {self.k} is larger than the {width} features of this SAE",
+                hint="lower `sae.k` or raise `sae.d_sae`",
+            )
+        return width
+
+
+class BudgetConfig(Part):
+    """How much to train on."""
+
+    activations: Count = Field(
+        default=1_000_000, description="activation vectors to train on: one for each counted token"
+    )
+
+
+class TrainingConfig(Part):
+    """The optimiser and its schedule. Measured defaults: a few hundred steps reach most of the way."""
+
+    batch_activations: Count = Field(default=2_048, description="activations in an optimiser step")
+    buffer_activations: Count = Field(
+        default=131_072, description="activations held in memory to be mixed; bounds the memory used"
+    )
+    model_batch_blocks: Count = Field(default=16, description="blocks in one forward pass of the model")
+    lr: float = Field(default=3e-3, gt=0, description="Adam's learning rate after the warm-up")
+    warmup_steps: int = Field(default=20, ge=0, description="steps over which the rate rises from 0")
+    decay_share: float = Field(
+        default=0.3, ge=0, le=1, description="last share of the steps, over which the rate falls to 0"
+    )
+    dead_after_activations: Count = Field(
+        default=200_000, description="a feature silent for this many activations is dead"
+    )
+    log_every_steps: Count = Field(default=1, description="steps between two lines of metrics.jsonl")
+    checkpoint_minutes: float = Field(default=5.0, gt=0, description="minutes between two checkpoints of the weights")
+
+
+class EvaluationConfig(Part):
+    """What `evaluate` measures on, always of the test split."""
+
+    activations: Count = Field(default=30_000, description="activations for FVU, L0, density and the like")
+    ce_tokens: Count = Field(
+        default=4_096, description="tokens for the cross-entropy figures, which need whole forward passes"
+    )
+
+
+class AnalysisConfig(Part):
+    """What `analyze` reads and keeps."""
+
+    activations: Count = Field(default=100_000, description="counted tokens of the test split to analyse")
+    top_examples: Count = Field(default=20, description="strongest examples kept for each feature")
+    bands: int = Field(default=4, ge=0, description="lower quantile bands of which examples are kept too")
+    band_examples: Count = Field(default=5, description="examples kept for each of those bands")
+    histogram_bins: Count = Field(default=20, description="bins of a feature's activation histogram")
+    top_tokens: Count = Field(default=10, description="tokens kept for each feature, and logits each way")
+    neighbours: Count = Field(default=10, description="nearest decoder directions kept for each feature")
+    keep_activations: bool = Field(default=False, description="keep the Parquet shards after they are in the database")
+
+
+class RunConfig(Part):
+    """A run, whole."""
+
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of every random draw")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`",
+    )
+    strict: bool = Field(
+        default=False, description="refuse a budget that is larger than the corpus, instead of saying so"
+    )
+    model: ModelConfig = ModelConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    tokens: TokensConfig = TokensConfig()
+    sae: SaeConfig = SaeConfig()
+    budget: BudgetConfig = BudgetConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps that the budget makes."""
+        return -(-self.budget.activations // self.training.batch_activations)
+
+    @model_validator(mode="after")
+    def _buffer_mixes(self) -> "RunConfig":
+        batch, buffer = self.training.batch_activations, self.training.buffer_activations
+        if buffer < 2 * batch:
+            raise ValueError(
+                f"training.buffer_activations = {buffer} cannot mix batches of {batch}: "
+                "make it at least twice training.batch_activations"
+            )
+        return self
+
+
+def parse(values: Mapping[str, Any]) -> RunConfig:
+    """A checked configuration from nested values. Raises ConfigError naming every bad field."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(e) for e in error.errors())) from None
+
+
+def read(path: Path) -> RunConfig:
+    """The configuration in a TOML file. Raises ConfigError."""
+    return parse(read_values(path))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """A TOML file's values, unchecked. Raises ConfigError where it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration at {path}", hint="`sae-tui config --example` prints one") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML", hint=str(error)) from None
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The values of a shipped preset. Raises ConfigError for an unknown name."""
+    known = {p.stem: p for p in PRESETS.glob("*.toml")}
+    if name not in known:
+        raise ConfigError(f"there is no preset {name!r}", hint=nearest(name, known))
+    return read_values(known[name])
+
+
+def with_settings(values: Mapping[str, Any], settings: list[str]) -> dict[str, Any]:
+    """`values` with each `part.field=value` put in; values are TOML, or plain text where they are not."""
+    merged: dict[str, Any] = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set takes key=value, not {setting!r}", hint="for example sae.k=16")
+        *parts, last = key.strip().split(".")
+        place = merged
+        for part in parts:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{part!r} in {key.strip()!r} is a value, not a part")
+        place[last] = _toml_value(text.strip())
+    return merged
+
+
+def to_toml(config: RunConfig) -> str:
+    """Every field with its value; what is None is left out, and read back as None."""
+    return tomlkit.dumps(config.model_dump(exclude_none=True))
+
+
+def example() -> str:
+    """A commented TOML of every field: meaning, allowed values, default."""
+    document = tomlkit.document()
+    _fill(document, RunConfig())
+    return tomlkit.dumps(document)
+
+
+def _fill(place: tomlkit.TOMLDocument | Table, part: BaseModel) -> None:
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        if isinstance(value, BaseModel):
+            table = tomlkit.table()
+            table.add(tomlkit.comment(" ".join((type(value).__doc__ or "").split())))
+            _fill(table, value)
+            place.add(tomlkit.nl())
+            place.add(name, table)
+            continue
+        choices = _choices(field.annotation)
+        place.add(tomlkit.comment((field.description or "") + (f" ({' | '.join(choices)})" if choices else "")))
+        place.add(tomlkit.comment(f"{name} =")) if value is None else place.add(name, value)
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _sentence(error: Any) -> str:
+    """One of pydantic's errors as a sentence that names the field and what to do."""
+    where = ".".join(str(p) for p in error["loc"])
+    if error["type"] == "extra_forbidden":
+        *path, last = error["loc"]
+        part: type[BaseModel] = RunConfig
+        for name in path:
+            part = type(part.model_fields[str(name)].get_default())
+        prefix = "".join(f"{p}." for p in path)
+        return f"unknown key {where!r}: {nearest(str(last), part.model_fields).replace(chr(39), chr(39) + prefix, 1)}"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    given = error.get("input")
+    return f"{where} = {given!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

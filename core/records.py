@@ -1,0 +1,132 @@
+"""What the stages report: plain values, no tensors, ready for JSON.
+
+Long work is a generator of these. The command line prints them, a job writes them, a test asserts on them.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far one phase of long work is."""
+
+    phase: str
+    """What is being done, in words: `loading the model`, `training`, `sorting activations`."""
+    done: float = 0.0
+    """Units finished."""
+    total: float | None = None
+    """Units in all, where known."""
+    unit: str = ""
+    """What is counted: `tokens`, `activations`, `tensors`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something a person should know, that stops nothing."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """One logged optimiser step. Batch figures are of that step's batch, in the units the SAE is trained in."""
+
+    step: int
+    """Optimiser steps finished, 1-based."""
+    activations: int
+    """Activation vectors consumed so far."""
+    elapsed_s: float
+    """Seconds since training began, without loading."""
+    loss: float
+    """What is minimised: reconstruction + sparsity + auxiliary."""
+    mse: float
+    """mean over the batch of the squared error summed over d_in."""
+    fvu: float
+    """Fraction of variance unexplained, of the batch."""
+    l0: float
+    """Mean number of active features."""
+    l1: float
+    """Mean over the batch of the sum of the code."""
+    sparsity_loss: float
+    """The sparsity term as it enters the loss; 0 where the code is sparse by construction."""
+    aux_loss: float
+    """The auxiliary term as it enters the loss."""
+    dead: int
+    """Features that did not fire in the last `training.dead_after_activations`."""
+    lr: float
+    activations_per_s: float
+    """Over the time since the last report, harvest included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Metrics on the test split, by the names of `core.evaluate`, and the number of tokens each stands on."""
+
+    metrics: dict[str, float]
+    tokens: dict[str, int]
+
+    def to_json(self) -> dict[str, object]:
+        """The metrics at the top level, their token counts beneath `tokens`."""
+        return {**self.metrics, "tokens": self.tokens}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextToken:
+    """One token of a context, with the feature's activation on it (0 where it is silent)."""
+
+    token_idx: int
+    text: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A feature active somewhere: the place, its strength, and the tokens around it."""
+
+    band: int
+    """0 for the top examples, 1.. for lower quantile bands, strongest first."""
+    rank: int
+    token_idx: int
+    value: float
+    doc: int
+    source: str
+    category: str
+    tokens: tuple[ContextToken, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenChoice:
+    """One generated token of one row, and how likely both rows' distributions made it."""
+
+    token_id: int
+    text: str
+    logprob_baseline: float
+    """ln p under the baseline row's next-token distribution."""
+    logprob_steered: float
+    """ln p under the steered row's next-token distribution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenReport:
+    """One step of generation: a token for each row that is still going."""
+
+    index: int
+    """0-based, counted from the end of the prompt."""
+    baseline: TokenChoice | None
+    """None once this row has ended."""
+    steered: TokenChoice | None
+    kl: float
+    """KL(steered ‖ baseline) of the two next-token distributions, in nats."""
+    same_context: bool
+    """True while both rows have the same tokens so far, so that `kl` is the edit's effect alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FiringToken:
+    """One token of a text and the features that fire on it, strongest first."""
+
+    token_id: int
+    text: str
+    counted: bool
+    """False where the SAE is not defined (BOS, first of a block): `features` is empty there."""
+    features: tuple[tuple[int, float], ...] = field(default=())

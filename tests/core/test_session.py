@@ -1,0 +1,122 @@
+"""Names, creation, torn files, and what a status means for a process that lives, is gone or is elsewhere."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from core.config import RunConfig
+from core.errors import SessionError
+from core.session import HUNG_AFTER_S, SILENT_AFTER_S, Session, Status, observe, tail
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session.create(tmp_path / "sessions", "toy", RunConfig())
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield sleeper
+    sleeper.kill()
+    sleeper.wait()
+
+
+@pytest.mark.parametrize("name", ["../x", "A", "", "a/b", "..", ".hidden", "-x", "a b", "ä", "a\n", "x\0"])
+def test_a_name_outside_the_rule_reaches_no_file(tmp_path: Path, name: str):
+    for make in (lambda: Session.create(tmp_path, name, RunConfig()), lambda: Session.open(tmp_path, name)):
+        with pytest.raises(SessionError, match="cannot name a session"):
+            make()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_create_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("core.session.configs.to_toml", full)
+    with pytest.raises(OSError, match="No space"):
+        Session.create(tmp_path, "toy", RunConfig())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_create_refuses_a_name_that_is_taken(session: Session):
+    before = session.config_path.read_bytes()
+    with pytest.raises(SessionError, match="already exists"):
+        Session.create(session.path.parent, "toy", RunConfig(seed=1))
+    assert session.config_path.read_bytes() == before
+
+
+@pytest.mark.parametrize("torn", ["", "{", '{"state": "runn', "[1]", "\0\0\0", "null"])
+def test_a_torn_status_reads_as_new(session: Session, torn: str):
+    session.status_path.write_text(torn)
+    assert session.observed().state == "new"
+    assert session.summary()["state"] == "new"
+
+
+def test_a_torn_last_metrics_line_is_left_out(session: Session):
+    session.append_metrics({"step": 1})
+    session.append_metrics({"step": 2})
+    with session.metrics_path.open("a") as file:
+        file.write('{"step": 3, "lo')
+    assert [m["step"] for m in session.metrics()] == [1, 2]
+    assert session.summary()["latest"] == {"step": 2}
+
+
+def test_a_status_of_a_newer_version_is_read_without_its_new_fields(session: Session):
+    session.status_path.write_text(json.dumps({**asdict(Status(state="done")), "of_tomorrow": 1}))
+    assert session.observed().state == "done"
+
+
+def test_a_running_process_reads_as_running(process: subprocess.Popen[bytes]):
+    assert observe(Status.of_process("train", "running", process.pid)).state == "running"
+
+
+def test_a_killed_process_reads_as_interrupted_while_it_is_a_zombie(process: subprocess.Popen[bytes]):
+    status = Status.of_process("train", "running", process.pid)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped
+    assert observe(status).state == "interrupted"
+    process.wait()
+    assert observe(status).state == "interrupted"
+
+
+def test_a_reused_pid_reads_as_interrupted(process: subprocess.Popen[bytes]):
+    status = Status.of_process("train", "running", process.pid)
+    assert observe(replace(status, pid_started=status.pid_started - 10)).state == "interrupted"
+
+
+def test_another_boot_reads_as_interrupted(process: subprocess.Popen[bytes]):
+    status = Status.of_process("train", "running", process.pid)
+    assert observe(replace(status, boot="of yesterday")).state == "interrupted"
+
+
+def test_a_job_elsewhere_is_judged_by_its_heartbeat_alone():
+    now = time.time()
+    status = replace(Status.of_process("train", "running", 2**22 + 1), host="elsewhere", boot="its own")
+    assert observe(status, now).state == "running"
+    silent = observe(status, now + SILENT_AFTER_S + 1)
+    assert silent.state == "silent" and "elsewhere" in silent.note
+
+
+def test_a_job_that_beats_but_does_not_progress_is_noted(process: subprocess.Popen[bytes]):
+    now = time.time()
+    status = replace(Status.of_process("train", "running", process.pid), progress_at=now - HUNG_AFTER_S - 1)
+    assert observe(status, now).state == "running" and "hung?" in observe(status, now).note
+    assert observe(replace(status, state="paused"), now).note == ""
+
+
+def test_tail_reads_the_last_lines_of_a_long_log(tmp_path: Path):
+    log = tmp_path / "log.txt"
+    assert tail(log, 3) == []
+    log.write_text("".join(f"line {i} {'x' * 100}\n" for i in range(5_000)) + "\n\nend")
+    assert [line[:9] for line in tail(log, 3)] == ["line 4998", "line 4999", "end"]
+    assert len(tail(log, 2_000)) == 2_000 and tail(log, 0) == []
+    assert len(tail(log, 10_000)) == 5_001
