@@ -1,0 +1,302 @@
+"""A language model under study, through TransformerLens' `TransformerBridge` (3.9 and 4.x).
+
+Alone in knowing TransformerLens: hook names, where a forward pass can stop, caches, which module is whose.
+Knows no SAE: it reads activations at its hook point and lets a function edit them there.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.generalized_components.attention import AttentionBridge
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from core.errors import ModelError, nearest
+
+Edit = Callable[[Tensor], Tensor]
+"""Maps activations `[b t d_in]` to what takes their place."""
+
+
+class TextTokenizer:
+    """The model's tokenizer, without any special token it would add by itself. See `core.tokens.Tokenizer`."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer: Any = tokenizer
+        # Documents are cut into blocks after tokenising: their length is not the model's concern here.
+        self._tokenizer.model_max_length = 10**30
+        self.bos_id: int | None = self._tokenizer.bos_token_id
+        eos: int | None = self._tokenizer.eos_token_id
+        self.eos_ids: frozenset[int] = frozenset([] if eos is None else [eos])
+        self.pad_id: int = next((i for i in (self._tokenizer.pad_token_id, eos) if i is not None), 0)
+        self.special_ids: frozenset[int] = frozenset(tokenizer.all_special_ids)
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of each text."""
+        return self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+    def text(self, token_id: int) -> str:
+        """One token as text; part of a character reads as U+FFFD."""
+        return self.decode([token_id])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """A sequence of tokens as text, special tokens spelled out."""
+        return str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+
+class HookInfo(NamedTuple):
+    """A hook point that fired in a probe pass."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Without batch and position."""
+    module: str
+    """The wrapped HuggingFace module it belongs to."""
+
+
+class LanguageModel:
+    """A model and the hook point at which it is read and edited.
+
+    Raises ModelError where `hook` does not exist or does not fire.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        hook: str,
+        device: torch.device,
+    ) -> None:
+        self.name, self.hook, self.device = name, hook, device
+        attention = getattr(model.config, "_attn_implementation", None)
+        self.bridge: Any = boot(name, model, tokenizer, device)
+        self.tokens = TextTokenizer(tokenizer)
+        self.d_model: int = self.bridge.cfg.d_model
+        self.n_layers: int = self.bridge.cfg.n_layers
+        self.n_vocab: int = self.bridge.cfg.d_vocab
+        self.dtype: torch.dtype = next(model.parameters()).dtype
+        text_config = model.config.get_text_config()
+        self.context: int = getattr(text_config, "max_position_embeddings", None) or self.bridge.cfg.n_ctx
+        layer = re.match(r"blocks\.(\d+)\.", hook)
+        self.layer = int(layer[1]) if layer else None
+        """The block the hook point is in; None outside the blocks."""
+        self._shape = self._probed_shape()
+        self.d_in: int = int(torch.tensor(self._shape).prod())
+        if "attn" not in hook:
+            _use_native_attention(self.bridge, attention)
+
+    @torch.no_grad()
+    def activations(self, ids: Int[Tensor, "b t"]) -> Float[Tensor, "b t d_in"]:
+        """The activations at the hook point, float32. The pass stops after the hook's block."""
+        found: list[Tensor] = []
+        with self._hooked(lambda x: found.append(x)):
+            stop = None if self.layer is None else self.layer + 1
+            self.bridge(ids, return_type=None, stop_at_layer=stop)
+        return self._flat(found[0])
+
+    @torch.no_grad()
+    def next_logits(
+        self, ids: Int[Tensor, "r t"], *, cache: Any = None, edit: Edit | None = None
+    ) -> tuple[Float[Tensor, "r v"], Any]:
+        """The logits after the last of `ids`, and the cache that holds all tokens so far.
+
+        `cache` is what the last call returned: then `ids` are only the tokens since. With no `edit` no hook is
+        installed, and the logits are the model's own, bit for bit.
+        """
+        arguments: dict[str, Any] = {"return_type": "logits_and_cache", "logits_to_keep": 1}
+        arguments |= {"use_cache": True} if cache is None else {"past_key_values": cache}
+        if edit is None:
+            logits, cache = self.bridge(ids, **arguments)
+        else:
+            with self._editing(edit):
+                logits, cache = self.bridge(ids, **arguments)
+        return logits[:, -1].float(), cache
+
+    @torch.no_grad()
+    def split_pass(self, ids: Int[Tensor, "b t"]) -> "SplitPass":
+        """A clean pass over `ids`, after which others with edited activations cost only the upper layers."""
+        found: list[Tensor] = []
+        inputs: list[Tensor] = []
+        hooks = [(self.hook, lambda x, hook: found.append(x))]
+        if self.layer:
+            hooks.append((f"blocks.{self.layer}.hook_resid_pre", lambda x, hook: inputs.append(x)))
+        with self.bridge.hooks(fwd_hooks=hooks):
+            logits = self.bridge(ids)
+        return SplitPass(self, ids, self._flat(found[0]), logits, inputs[0] if inputs else None)
+
+    @torch.no_grad()
+    def unembed(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n v"]:
+        """What adding each direction to the residual stream does to the logits, to first order.
+
+        `(d ⊙ γ) W_U`, less its mean over the vocabulary; γ is the final norm's weight, and d is centred first where
+        that norm centres. The norm's own scale, which depends on the text, is left out: only order and sign mean
+        something. Raises ModelError where the hook point is not in the residual stream's space.
+        """
+        if self.d_in != self.d_model or self._shape != (self.d_model,):
+            raise ModelError(
+                f"{self.hook} has {self.d_in} dimensions, not the residual stream's {self.d_model}",
+                hint="logit effects exist for hook_resid_pre, hook_resid_post, hook_mlp_out and hook_attn_out",
+            )
+        weight, centres = self._final_norm()
+        directions = directions - directions.mean(dim=1, keepdim=True) if centres else directions
+        logits = (directions * weight) @ self.bridge.W_U.detach().float()
+        return logits - logits.mean(dim=1, keepdim=True)
+
+    def _final_norm(self) -> tuple[Float[Tensor, " d_model"], bool]:
+        """The final norm's weight and whether it centres, found by asking it: layer norm or any RMS norm."""
+        norm = getattr(self.bridge, "ln_final", None)
+        if norm is None:
+            return torch.ones(self.d_model, device=self.device), False
+        signs = torch.ones(self.d_model, device=self.device, dtype=self.dtype)
+        signs[::2] = -1
+        even = (norm(signs.expand(1, 1, -1)) - norm(-signs.expand(1, 1, -1))).flatten() / 2
+        ones = torch.ones_like(signs).expand(1, 1, -1)
+        return (even * signs).float(), bool((norm(ones) - norm(-ones)).abs().max() < 1e-3)
+
+    def _probed_shape(self) -> tuple[int, ...]:
+        """The hook's shape without batch and position, from a pass over two tokens."""
+        found: list[Tensor] = []
+        try:
+            with torch.no_grad(), self._hooked(lambda x: found.append(x)):
+                self.bridge(torch.zeros(1, 2, dtype=torch.long, device=self.device), return_type=None)
+        except (KeyError, ValueError):
+            found.clear()
+        if not found:
+            raise ModelError(
+                f"{self.name} has no hook point {self.hook!r} that fires",
+                hint=f"{nearest(self.hook, _names(self.bridge))} `sae-tui hooks {self.name}` lists them",
+            )
+        return tuple(found[0].shape[2:])
+
+    def _flat(self, x: Tensor) -> Float[Tensor, "b t d_in"]:
+        return x.flatten(2).float()
+
+    @contextmanager
+    def _hooked(self, see: Callable[[Tensor], Any]) -> Iterator[None]:
+        def hook(x: Tensor, hook: Any) -> None:
+            see(x)
+
+        with self.bridge.hooks(fwd_hooks=[(self.hook, hook)]):
+            yield
+
+    @contextmanager
+    def _editing(self, edit: Edit) -> Iterator[None]:
+        fired = 0
+
+        def hook(x: Tensor, hook: Any) -> Tensor:
+            nonlocal fired
+            fired += 1
+            return edit(self._flat(x)).reshape(x.shape).to(x.dtype)
+
+        with self.bridge.hooks(fwd_hooks=[(self.hook, hook)]):
+            yield
+        if fired == 0:
+            raise ModelError(f"the hook point {self.hook} did not fire: nothing was edited")
+
+
+class SplitPass:
+    """A clean pass, kept at the input of the hook's block.
+
+    `x [b t d_in]` are the activations, `logits [b t v]` the clean logits.
+    """
+
+    def __init__(
+        self, model: LanguageModel, ids: Tensor, x: Tensor, logits: Tensor, block_input: Tensor | None
+    ) -> None:
+        self.x, self.logits = x, logits
+        self._model, self._ids, self._block_input = model, ids, block_input
+
+    @torch.no_grad()
+    def logits_with(self, x: Float[Tensor, "b t d_in"]) -> Float[Tensor, "b t v"]:
+        """The logits where x takes the place of the activations; blocks below the hook's are not run again."""
+        model = self._model
+        with _skipping(model.bridge, model.layer or 0, self._block_input), model._editing(lambda _: x):
+            return model.bridge(self._ids)
+
+
+@contextmanager
+def _skipping(bridge: Any, n: int, output: Tensor | None) -> Iterator[None]:
+    """Make the first n blocks do nothing but return `output`."""
+    if n == 0 or output is None:
+        yield
+        return
+
+    def skip(*args: Any, **kwargs: Any) -> Tensor:
+        return output
+
+    blocks = [bridge.blocks[i] for i in range(n)]
+    for block in blocks:
+        block.__dict__["forward"] = skip  # assigning would reach the wrapped module instead
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.__dict__["forward"]
+
+
+def boot(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> Any:
+    """A bridge around a loaded model. Makes no network call: model and tokenizer are given."""
+    try:
+        bridge = TransformerBridge.boot_transformers(
+            name, hf_model=model, tokenizer=tokenizer, device=device, dtype=next(model.parameters()).dtype
+        )
+    except (ValueError, KeyError, NotImplementedError) as error:
+        raise ModelError(
+            f"TransformerLens cannot wrap {name} ({type(model).__name__})", hint=str(error).splitlines()[0]
+        ) from error
+    return bridge.eval()
+
+
+def fired_hooks(bridge: Any, device: torch.device) -> list[HookInfo]:
+    """Every hook point that fires in a pass over two tokens, in the model's order.
+
+    Some names of the bridge never fire, others cannot be hooked: only a pass tells.
+    """
+    owners = {}
+    for path, module in bridge.original_model.named_modules():
+        owners.setdefault(id(module), path.replace("._original_component", ""))
+    ids = torch.zeros(1, 2, dtype=torch.long, device=device)
+    found = []
+    for name in _names(bridge):
+        seen: list[tuple[str, tuple[int, ...]]] = []
+
+        def see(x: Tensor, hook: Any, seen: list[tuple[str, tuple[int, ...]]] = seen) -> None:
+            seen.append((hook.name, tuple(x.shape)))
+
+        try:
+            with torch.no_grad(), bridge.hooks(fwd_hooks=[(name, see)]):
+                bridge(ids, return_type=None)
+        except (KeyError, ValueError, AttributeError, RuntimeError):
+            continue
+        if seen and seen[0][1][:2] == (1, 2):
+            owner, shape = seen[0]
+            component = bridge.get_submodule(owner.rpartition(".")[0]) if "." in owner else bridge
+            found.append(HookInfo(name, shape[2:], owners.get(id(component), "")))
+    return found
+
+
+def _names(bridge: Any) -> list[str]:
+    return list(bridge.hook_dict)
+
+
+def _use_native_attention(bridge: Any, implementation: str | None) -> None:
+    """Let each block run its model's own attention instead of the bridge's.
+
+    The bridge computes scores and patterns one by one, so that they can be hooked; where the hook point is not in
+    the attention nobody reads them, and the wrapped module's fused attention is up to 1.5 times as fast at long
+    contexts. Models that cap attention scores keep the bridge's: PyTorch's fused attention would not cap them.
+    """
+    config = bridge.original_model.config
+    if implementation is None or getattr(config.get_text_config(), "attn_logit_softcapping", None):
+        return
+    for block in bridge.blocks:
+        inner = block.original_component
+        for name, module in list(inner.named_children()):
+            if isinstance(module, AttentionBridge):
+                inner._modules[name] = module.original_component
+    config._attn_implementation = implementation
