@@ -1,0 +1,182 @@
+"""The metrics of an SAE, each defined once. Whoever calls gives batches of the test split.
+
+Notation: x an activation, x̂ = decode(encode(x)), e = x − x̂, z the code, N counted positions; sums in float64.
+
+    fvu                          Σ‖e‖² / Σ‖x − mean(x)‖², the mean that of the evaluated sample
+    explained_variance           1 − fvu
+    mse                          mean ‖e‖² (summed over d_in)
+    cossim                       mean cos(x, x̂)
+    l2_ratio                     mean ‖x̂‖ / ‖x‖
+    relative_reconstruction_bias Σ‖x̂‖² / Σ⟨x, x̂⟩: below 1 the reconstruction shrinks
+    l0, l1                       mean number of active features, mean Σ_j z_j
+    sparsity                     1 − l0 / d_sae
+    dead_share                   features active on none of the N positions
+    dense_share                  features active on more than a tenth of them
+    ce_loss_clean/_sae/_zero/_mean   mean next-token cross-entropy in nats: untouched; with x̂, with 0, with the
+                                 sample's mean in x's place at the counted positions (others pass through)
+    ce_loss_score                (ce_zero − ce_sae) / (ce_zero − ce_clean)
+    kl                           mean KL(clean ‖ with x̂), nats
+
+As in SAELens 6.54's evals, with one difference: `relative_reconstruction_bias` is a ratio of sums over all batches,
+not a mean of ratios by batch.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from core.errors import CorpusError
+from core.models.language import LanguageModel
+from core.records import Evaluation, Progress
+from core.sae.base import SAE
+from core.tokens import Blocks
+
+DENSE_ABOVE = 0.1
+"""A feature active on a larger share of the positions is called dense."""
+METRICS = (
+    "fvu", "explained_variance", "mse", "cossim", "l2_ratio", "relative_reconstruction_bias", "l0", "l1", "sparsity",
+    "dead_share", "dense_share", "ce_loss_clean", "ce_loss_sae", "ce_loss_zero", "ce_loss_mean", "ce_loss_score", "kl",
+)  # fmt: skip
+
+
+class Reconstruction:
+    """Sums over activations and their reconstructions, in float64; batches are added one by one."""
+
+    def __init__(self, d_in: int, d_sae: int, device: torch.device) -> None:
+        self.n = 0
+        self.d_sae = d_sae
+        self.sums = torch.zeros(8, dtype=torch.float64, device=device)
+        self.sum_x = torch.zeros(d_in, dtype=torch.float64, device=device)
+        self.fired = torch.zeros(d_sae, dtype=torch.long, device=device)
+
+    def add(self, x: Float[Tensor, "n d_in"], z: Float[Tensor, "n d_sae"], x_hat: Float[Tensor, "n d_in"]) -> None:
+        """Add a batch."""
+        active = z > 0
+        x, x_hat = x.double(), x_hat.double()
+        norm, norm_hat = x.norm(dim=1), x_hat.norm(dim=1)
+        dot = (x * x_hat).sum(dim=1)
+        tiny = torch.finfo(torch.float64).tiny
+        self.sums += torch.stack([
+            (x - x_hat).pow(2).sum(),
+            norm.pow(2).sum(),
+            (dot / (norm * norm_hat).clamp_min(tiny)).sum(),
+            (norm_hat / norm.clamp_min(tiny)).sum(),
+            norm_hat.pow(2).sum(),
+            dot.sum(),
+            active.sum().double(),
+            z.sum(dtype=torch.float64),
+        ])  # fmt: skip
+        self.sum_x += x.sum(dim=0)
+        self.fired += active.sum(dim=0)
+        self.n += len(x)
+
+    @property
+    def mean(self) -> Float[Tensor, " d_in"]:
+        """The mean activation."""
+        return (self.sum_x / self.n).float()
+
+    def metrics(self) -> dict[str, float]:
+        """All metrics that need no forward pass; see the module."""
+        error, square, cosine, ratio, square_hat, dot, active, total = self.sums.tolist()
+        variance = square - float(self.sum_x.pow(2).sum()) / self.n
+        fvu = error / variance
+        return {
+            "fvu": fvu,
+            "explained_variance": 1 - fvu,
+            "mse": error / self.n,
+            "cossim": cosine / self.n,
+            "l2_ratio": ratio / self.n,
+            "relative_reconstruction_bias": square_hat / dot,
+            "l0": active / self.n,
+            "l1": total / self.n,
+            "sparsity": 1 - active / self.n / self.d_sae,
+            "dead_share": float((self.fired == 0).double().mean()),
+            "dense_share": float((self.fired > DENSE_ABOVE * self.n).double().mean()),
+        }
+
+
+def evaluate(
+    model: LanguageModel,
+    sae: SAE,
+    batches: Callable[[int], Iterator[Blocks]],
+    *,
+    activations: int,
+    ce_tokens: int,
+) -> Iterator[Progress]:
+    """Measure `sae` at the model's hook point; a generator whose return value is an `Evaluation`.
+
+    `batches(n)` begins the test split anew, n blocks at a time. The cross-entropy figures take `ce_tokens`
+    predictions, the others `activations` positions. Raises CorpusError where the split has no counted position.
+    """
+    sums = Reconstruction(sae.d_in, sae.d_sae, model.device)
+    for batch in batches(16):
+        x = model.activations(torch.from_numpy(batch.ids).to(model.device))
+        x = x[torch.from_numpy(batch.counted).to(model.device)][: activations - sums.n]
+        with torch.no_grad():
+            for part in x.split(2048):
+                z = sae.encode(part)
+                sums.add(part, z, sae.decode(z))
+        yield Progress(phase="evaluating", done=sums.n, total=activations, unit="activations")
+        if sums.n >= activations:
+            break
+    if sums.n == 0:
+        raise CorpusError("the test split has no counted token", hint="give a larger corpus or corpus.test_share")
+    metrics = sums.metrics()
+    tokens = dict.fromkeys(metrics, sums.n)
+    losses, predictions = yield from _cross_entropies(model, sae, batches, sums.mean, ce_tokens)
+    if predictions:
+        metrics |= losses
+        tokens |= dict.fromkeys(losses, predictions)
+    return Evaluation(metrics=metrics, tokens=tokens)
+
+
+def _cross_entropies(
+    model: LanguageModel, sae: SAE, batches: Callable[[int], Iterator[Blocks]], mean: Tensor, budget: int
+) -> Generator[Progress, None, tuple[dict[str, float], int]]:
+    """The ce_loss_* and kl metrics; returns them and the number of predictions they stand on."""
+    totals = torch.zeros(5, dtype=torch.float64)
+    n = 0
+    for batch in batches(4):
+        ids = torch.from_numpy(batch.ids).to(model.device)
+        counted = torch.from_numpy(batch.counted).to(model.device).unsqueeze(-1)
+        scored = torch.from_numpy(predicted(batch)).to(model.device)
+        scored &= scored.flatten().cumsum(0).view_as(scored) <= budget - n
+        split = model.split_pass(ids)
+        with torch.no_grad():
+            x_hat = sae(split.x.flatten(0, 1)).view_as(split.x)
+        clean = _log_probs(split.logits, scored)
+        target = ids[:, 1:][scored].unsqueeze(1)
+        totals[0] += -clean.gather(1, target).double().sum().cpu()
+        for place, stand_in in enumerate((x_hat, torch.zeros_like(x_hat), mean.expand_as(x_hat)), start=1):
+            logits = _log_probs(split.logits_with(torch.where(counted, stand_in, split.x)), scored)
+            totals[place] += -logits.gather(1, target).double().sum().cpu()
+            if place == 1:
+                totals[4] += (clean.exp() * (clean - logits)).double().sum().cpu()
+        n += int(scored.sum())
+        yield Progress(phase="measuring cross-entropy", done=n, total=budget, unit="tokens")
+        if n >= budget:
+            break
+    if n == 0:
+        return {}, 0
+    clean_ce, sae_ce, zero_ce, mean_ce, kl = (totals / n).tolist()
+    return {
+        "ce_loss_clean": clean_ce,
+        "ce_loss_sae": sae_ce,
+        "ce_loss_zero": zero_ce,
+        "ce_loss_mean": mean_ce,
+        "ce_loss_score": (zero_ce - sae_ce) / (zero_ce - clean_ce),
+        "kl": kl,
+    }, n
+
+
+def predicted(batch: Blocks) -> Bool[np.ndarray, "b t-1"]:
+    """Positions whose next token is scored: a token of the same document, not an inserted one."""
+    same = batch.doc[:, 1:] == batch.doc[:, :-1]
+    return same & (batch.doc_pos[:, 1:] >= 0)
+
+
+def _log_probs(logits: Tensor, scored: Tensor) -> Float[Tensor, "n v"]:
+    return logits[:, :-1][scored].float().log_softmax(dim=-1)

@@ -1,0 +1,136 @@
+"""A sparse autoencoder: the equation, and what all architectures share.
+
+    u = (x − b_dec) W_enc + b_enc        pre-activations      (without − b_dec where a foreign SAE does not subtract it)
+    z = code(u)                          the sparse code: what an architecture defines
+    x̂ = z W_dec + b_dec                  the reconstruction
+
+Knows nothing of models, data, optimisers or files.
+"""
+
+import abc
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+
+class SparseCode(NamedTuple):
+    """The positive entries of a code, ordered by row."""
+
+    row: Int[Tensor, " nnz"]
+    feature: Int[Tensor, " nnz"]
+    value: Float[Tensor, " nnz"]
+
+
+class Losses(NamedTuple):
+    """One batch under the loss. `total` is what is minimised: mse + sparsity + aux."""
+
+    total: Float[Tensor, ""]
+    mse: Float[Tensor, ""]
+    """mean over the batch of Σ_d (x̂ − x)²"""
+    sparsity: Float[Tensor, ""]
+    """The sparsity term as it enters `total`."""
+    aux: Float[Tensor, ""]
+    """The auxiliary term as it enters `total`."""
+    l0: Float[Tensor, ""]
+    """mean number of active features"""
+    l1: Float[Tensor, ""]
+    """mean of Σ_j z_j"""
+    fired: Bool[Tensor, " d_sae"]
+    """which features were active at least once"""
+
+
+class SAE(nn.Module, abc.ABC):
+    """`x̂ = code((x − b_dec) W_enc + b_enc) W_dec + b_dec`.
+
+    W_enc [d_in d_sae], b_enc [d_sae], W_dec [d_sae d_in], b_dec [d_in], all float32. W_enc lies in memory
+    feature by feature, as W_dec does, so that the encoder's gradient is written row by row.
+    """
+
+    architecture: str
+
+    def __init__(self, d_in: int, d_sae: int, *, apply_b_dec_to_input: bool = True) -> None:
+        super().__init__()
+        self.d_in, self.d_sae = d_in, d_sae
+        self.apply_b_dec_to_input = apply_b_dec_to_input
+        self.W_enc = nn.Parameter(torch.zeros(d_sae, d_in).T)
+        self.b_enc = nn.Parameter(torch.zeros(d_sae))
+        self.W_dec = nn.Parameter(torch.zeros(d_sae, d_in))
+        self.b_dec = nn.Parameter(torch.zeros(d_in))
+
+    @torch.no_grad()
+    def initialise(self, mean: Float[Tensor, " d_in"], generator: torch.Generator) -> None:
+        """Decoder rows of unit norm in random directions, the encoder their transpose, `b_dec` the data's mean.
+
+        Drawn on the CPU, so that the same seed gives the same start on every device.
+        """
+        rows = torch.randn(self.d_sae, self.d_in, generator=generator)
+        self.W_dec.copy_(rows / rows.norm(dim=1, keepdim=True))
+        self.W_enc.copy_(self.W_dec.T)
+        self.b_enc.zero_()
+        self.b_dec.copy_(mean)
+
+    @abc.abstractmethod
+    def code(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """The code of pre-activations u."""
+
+    @abc.abstractmethod
+    def losses(self, x: Float[Tensor, "n d_in"], *, dead: Bool[Tensor, " d_sae"], warmth: float) -> Losses:
+        """The loss on a batch. `dead` marks the dead features; `warmth` in [0, 1] scales a penalty that warms up."""
+
+    def constrain_gradients(self) -> None:
+        """Called after the backward pass: takes out of the gradients what a constraint forbids."""
+
+    def constrain(self) -> None:
+        """Called after the optimiser's step: restores a constraint on the weights."""
+
+    def pre_activations(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
+        """`u = (x − b_dec) W_enc + b_enc`."""
+        centred = x - self.b_dec if self.apply_b_dec_to_input else x
+        return torch.addmm(self.b_enc, centred, self.W_enc)
+
+    def encode(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
+        """`z = code(u)`, dense."""
+        return self.code(self.pre_activations(x))
+
+    @torch.no_grad()
+    def encode_sparse(self, x: Float[Tensor, "n d_in"]) -> SparseCode:
+        """The positive entries of `encode(x)`, ordered by row, then feature."""
+        z = self.encode(x)
+        row, feature = z.nonzero(as_tuple=True)
+        return SparseCode(row, feature, z[row, feature])
+
+    def decode(self, z: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_in"]:
+        """`x̂ = z W_dec + b_dec`."""
+        return torch.addmm(self.b_dec, z, self.W_dec)
+
+    def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
+        """The reconstruction of x."""
+        return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def fold_scale(self, scale: float) -> None:
+        """Make an SAE that was trained on `scale · x` take x itself, with codes in the units of x.
+
+        Positive homogeneity: `relu(s·a) = s·relu(a)`, and the k largest stay the k largest. So with both biases
+        divided by s, `u' = u/s`, `z' = z/s` and `x̂' = x̂/s`; the matrices, and unit decoder rows, stay as they are.
+        """
+        self.b_enc /= scale
+        self.b_dec /= scale
+
+    @torch.no_grad()
+    def fold_decoder_norms(self) -> None:
+        """Give every decoder row unit norm without changing `x̂`: `d_j = ‖W_dec[j]‖` moves into the encoder.
+
+        `z'_j = d_j z_j`, by positive homogeneity of the code.
+        """
+        norms = self.W_dec.norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+        self.W_enc *= norms
+        self.b_enc *= norms
+        self.W_dec /= norms.unsqueeze(1)
+
+
+def squared_error(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"]) -> Float[Tensor, ""]:
+    """`mean_t Σ_d (x̂ − x)²`: where every loss starts."""
+    return (x_hat - x).pow(2).sum(dim=1).mean()

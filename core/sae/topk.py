@@ -1,0 +1,96 @@
+"""TopK: the k largest of `relu(u)`, with an auxiliary loss that revives dead features.
+
+Gao et al. 2024, "Scaling and evaluating sparse autoencoders" (arXiv 2406.04093).
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from core.sae.base import SAE, Losses, SparseCode, squared_error
+from core.sae.sparse_ops import decode_sparse, encode_topk
+
+
+class TopK(SAE):
+    """`z`: the k largest entries of `relu(u)`, 0 elsewhere. Decoder rows are kept at unit norm in training."""
+
+    architecture = "topk"
+
+    def __init__(
+        self,
+        d_in: int,
+        d_sae: int,
+        k: int,
+        *,
+        aux_coefficient: float = 1 / 32,
+        apply_b_dec_to_input: bool = True,
+    ) -> None:
+        super().__init__(d_in, d_sae, apply_b_dec_to_input=apply_b_dec_to_input)
+        self.k = k
+        self.aux_coefficient = aux_coefficient
+
+    def code(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """The k largest of `relu(u)` in each row."""
+        values, features = u.relu().topk(self.k, dim=1, sorted=False)
+        return torch.zeros_like(u).scatter(1, features, values)
+
+    @torch.no_grad()
+    def encode_sparse(self, x: Float[Tensor, "n d_in"]) -> SparseCode:
+        """The positive entries of `encode(x)`, ordered by row; no dense code is made."""
+        values, features = self.pre_activations(x).relu_().topk(self.k, dim=1, sorted=False)
+        row, place = (values > 0).nonzero(as_tuple=True)
+        return SparseCode(row, features[row, place], values[row, place])
+
+    def losses(self, x: Float[Tensor, "n d_in"], *, dead: Bool[Tensor, " d_sae"], warmth: float) -> Losses:
+        """`mean_t Σ_d (x̂ − x)²` + the auxiliary loss; `warmth` plays no part.
+
+        Only the encoder's product is dense: `core.sae.sparse_ops`.
+        """
+        values, features = encode_topk(x, self.W_enc, self.b_enc, self.b_dec, self.k)
+        x_hat = decode_sparse(values, features, self.W_dec) + self.b_dec
+        mse = squared_error(x, x_hat)
+        aux = self.auxiliary_loss(x, (x - x_hat).detach(), dead)
+        active = values.detach() > 0
+        fired = torch.zeros(self.d_sae, dtype=torch.bool, device=x.device)
+        fired[features[active]] = True
+        return Losses(
+            total=mse + aux,
+            mse=mse,
+            sparsity=torch.zeros_like(mse),
+            aux=aux,
+            l0=active.sum() / len(x),
+            l1=values.detach().sum() / len(x),
+            fired=fired,
+        )
+
+    def auxiliary_loss(
+        self, x: Float[Tensor, "n d_in"], residual: Float[Tensor, "n d_in"], dead: Bool[Tensor, " d_sae"]
+    ) -> Float[Tensor, ""]:
+        """`α · min(n_dead / k_aux, 1) · mean_t ‖e − ê‖²`: the dead features learn what the living leave over.
+
+        e = x − x̂ without gradient; ê is decoded, without bias, from the k_aux' = min(k_aux, n_dead) largest
+        `relu(u)` among the dead features, k_aux = d_in / 2. As in SAELens 6.54's `TopKTrainingSAE`, but for
+        the relu: there a dead feature may help with a negative value, which no code ever holds. OpenAI divides by the
+        variance of e besides, which a loss in the units of the reconstruction error does not need.
+        """
+        n_dead = int(dead.sum())
+        if n_dead == 0 or self.aux_coefficient == 0:
+            return x.new_zeros(())
+        k_aux = self.d_in // 2
+        u = torch.addmm(self.b_enc[dead], x - self.b_dec, self.W_enc[:, dead])
+        values, places = u.relu().topk(min(k_aux, n_dead), dim=1, sorted=False)
+        z = torch.zeros_like(u).scatter(1, places, values)
+        error = (residual - z @ self.W_dec[dead]).pow(2).sum(dim=1).mean()
+        return self.aux_coefficient * min(n_dead / k_aux, 1.0) * error
+
+    @torch.no_grad()
+    def constrain_gradients(self) -> None:
+        """Take the part along each decoder row out of its gradient: it would only change the norm."""
+        if self.W_dec.grad is not None:
+            along = (self.W_dec.grad * self.W_dec).sum(dim=1, keepdim=True)
+            self.W_dec.grad.addcmul_(along, self.W_dec, value=-1)
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Unit decoder rows."""
+        self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)
