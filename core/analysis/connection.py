@@ -1,0 +1,104 @@
+"""A connection over one or several sessions' feature databases, locked down.
+
+Alone opens `features.duckdb` for reading: attached read-only to a database in memory, under the names that queries use,
+beside the labels; then limits on memory, threads and disk, no access to files, and no setting to be changed. That
+does not make it safe for a person's SQL by itself: `guard` does.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import duckdb
+import psutil
+
+from core import labels
+from core.errors import QueryError
+from core.session import Session
+
+MEMORY_BYTES = 2_000_000_000
+"""What queries may take, at most; no more than a quarter of the machine's."""
+THREADS = 4
+LABELS = {
+    "session": "VARCHAR", "feature": "INTEGER", "label": "VARCHAR", "note": "VARCHAR", "tags": "VARCHAR[]",
+    "starred": "BOOLEAN", "source": "VARCHAR", "at": "TIMESTAMP",
+}  # fmt: skip
+"""The table `labels`, of all sessions that are open: name and type of each column."""
+RESERVED = {"main", "memory", "temp", "system", "information_schema", "pg_catalog"}
+"""Names in DuckDB that no session may take."""
+
+
+def connected(sessions: Sequence[Session]) -> duckdb.DuckDBPyConnection:
+    """A connection to the sessions' databases, one at least, attached as `s1`, `s2` and so on.
+
+    A session's quoted name works as well, where it is free; plain table names are those of the first session.
+    Raises QueryError where a session has no database, or one that cannot be read.
+    """
+    connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
+    try:
+        _attach(connection, sessions)
+        _load_labels(connection, sessions)
+        memory = min(MEMORY_BYTES, psutil.virtual_memory().total // 4)
+        for setting in (
+            f"memory_limit = '{memory // 1_000_000}MB'",
+            f"threads = {min(THREADS, os.cpu_count() or 1)}",
+            "max_temp_directory_size = '0KiB'",
+            "autoinstall_known_extensions = false",
+            "autoload_known_extensions = false",
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ):
+            connection.execute(f"SET {setting}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) -> None:
+    taken = RESERVED | {f"s{i}" for i in range(1, len(sessions) + 1)}
+    for number, session in enumerate(sessions, start=1):
+        path = session.database_path
+        if not path.is_file():
+            raise QueryError(
+                f"session {session.name} has not been analysed", hint=f"run `sae-tui analyze {session.name}`"
+            )
+        try:
+            connection.execute(f"ATTACH {_quoted(str(path.resolve()), chr(39))} AS s{number} (READ_ONLY)")
+            schemas = [] if session.name in taken else [session.name]
+            taken.add(session.name)
+            for schema in schemas:
+                connection.execute(f"CREATE SCHEMA {_quoted(schema)}")
+            # plain names through views: a search path would hold for one cursor alone, and cannot be set once locked
+            for schema in schemas if number > 1 else [*schemas, "main"]:
+                for (table,) in _tables(connection, number):
+                    connection.execute(
+                        f"CREATE VIEW memory.{_quoted(schema)}.{_quoted(table)} AS FROM s{number}.main.{_quoted(table)}"
+                    )
+        except duckdb.Error as error:
+            raise QueryError(
+                f"the feature database of session {session.name} cannot be read ({str(error).splitlines()[0]})",
+                hint=f"make it anew with `sae-tui analyze {session.name}`",
+            ) from error
+
+
+def _tables(connection: duckdb.DuckDBPyConnection, number: int) -> list[tuple[str]]:
+    sql = "SELECT table_name FROM duckdb_tables() WHERE database_name = $1 ORDER BY table_name"
+    return connection.execute(sql, [f"s{number}"]).fetchall()
+
+
+def _load_labels(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) -> None:
+    rows = [
+        {"session": session.name, **asdict(label)} for session in sessions for label in labels.read(session).values()
+    ]
+    shape = json.dumps([{name: "VARCHAR" if name == "at" else kind for name, kind in LABELS.items()}])
+    columns = ", ".join(f'TRY_CAST("{name}" AS {kind}) AS "{name}"' for name, kind in LABELS.items())
+    connection.execute(
+        f"CREATE TABLE labels AS SELECT {columns} FROM (SELECT unnest(from_json($1, $2), max_depth := 2))",
+        [json.dumps(rows), shape],
+    )
+
+
+def _quoted(name: str, mark: str = '"') -> str:
+    return mark + name.replace(mark, mark + mark) + mark

@@ -1,0 +1,64 @@
+"""A person's labels, notes and stars for features: the file of them, `labels.jsonl` in a session's folder.
+
+Alone knows the shape of its lines. It only grows, one line in one write, and a feature's last line wins; so nothing
+that is torn or written by two at once loses what was there before.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+
+from core.session import Session, read_lines
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """All that is said of one feature."""
+
+    feature: int
+    label: str = ""
+    """What it stands for, in a few words."""
+    note: str = ""
+    tags: tuple[str, ...] = ()
+    starred: bool = False
+    source: str = "person"
+    """Who says so: a person, or the name of what proposed it."""
+    at: str = field(default_factory=_now)
+    """When, in UTC: 2026-01-31T12:00:00Z."""
+
+
+def append(session: Session, label: Label) -> None:
+    """Add one line to the session's labels, in a single write; it takes the place of the feature's earlier ones."""
+    line = json.dumps(asdict(label)) + "\n"
+    descriptor = os.open(session.labels_path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        end = os.fstat(descriptor).st_size
+        # a line torn by a crash must not swallow this one
+        torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
+        os.write(descriptor, ("\n" + line if torn else line).encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(session: Session) -> dict[int, Label]:
+    """The session's labels by feature, the last line of each; lines that are no label are left out."""
+    found: dict[int, Label] = {}
+    for line in read_lines(session.labels_path):
+        if isinstance(line, dict) and type(line.get("feature")) is int:
+            tags = line.get("tags")
+            found[line["feature"]] = Label(
+                feature=line["feature"],
+                label=str(line.get("label") or ""),
+                note=str(line.get("note") or ""),
+                tags=tuple(str(t) for t in tags) if isinstance(tags, list) else (),
+                starred=line.get("starred") is True,
+                source=str(line.get("source") or ""),
+                at=str(line.get("at") or ""),
+            )
+    return found

@@ -1,0 +1,128 @@
+"""A small analysis made of random numbers: its Parquet shards, and the same numbers for a naive count."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from core.analysis import build
+from core.config import AnalysisConfig
+from core.session import Session
+
+N_FEATURES, N_BLOCKS, CONTEXT, N_IDS = 12, 14, 8, 6
+SILENT, ONCE, EQUAL, ALWAYS = 0, 1, 2, 3
+"""Features that never fire, fire once, fire with one value, fire on every counted token."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A session whose shards are written, and what is in them."""
+
+    session: Session
+    code: np.ndarray
+    """[token feature], float32, 0 where silent."""
+    token_id: np.ndarray
+    doc: np.ndarray
+    doc_pos: np.ndarray
+    block: np.ndarray
+    counted: np.ndarray
+    categories: list[str]
+
+    def build(self, **settings: object) -> AnalysisConfig:
+        """Build the database and return the configuration it was built with."""
+        config = AnalysisConfig.model_validate({"keep_activations": True, **settings})
+        for _ in build.build(self.session, {"model": "none"}, config):
+            pass
+        return config
+
+
+@pytest.fixture
+def make_case(tmp_path: Path) -> Callable[..., Case]:
+    """Writes a case's shards: `make_case(seed, name=..., categories=...)`."""
+
+    def made(seed: int = 0, *, name: str = "toy", categories: bool = True) -> Case:
+        # a folder that would be a pattern to DuckDB, were it not escaped
+        return random_case(Session(tmp_path / "it's [a]*" / name), seed, categories)
+
+    return made
+
+
+@pytest.fixture
+def case(make_case: Callable[..., Case]) -> Case:
+    """The case of seed 0, with its database built."""
+    made = make_case()
+    made.build()
+    return made
+
+
+def random_case(session: Session, seed: int, categories: bool) -> Case:
+    """Blocks that begin with a BOS which does not count, documents that run across them, a random code."""
+    rng = np.random.default_rng(seed)
+    n = N_BLOCKS * CONTEXT
+    token_idx = np.arange(n)
+    block, block_pos = token_idx // CONTEXT, token_idx % CONTEXT
+    counted = block_pos > 0
+    doc = np.cumsum((rng.random(n) < 0.1) & counted) * 2  # a document without a token in between
+    doc_pos = np.full(n, -1)
+    for d in np.unique(doc):
+        places = np.flatnonzero((doc == d) & counted)
+        doc_pos[places] = np.arange(len(places))
+    token_id = np.where(counted, rng.integers(1, N_IDS, n), 0)
+    code = np.where(
+        rng.random((n, N_FEATURES)) < rng.uniform(0.05, 0.9, N_FEATURES), rng.gamma(2, 3, (n, N_FEATURES)), 0
+    )
+    code[:, 5] = np.round(code[:, 5])  # ties
+    code[:, SILENT] = 0
+    code[:, ONCE] = 0
+    code[rng.choice(np.flatnonzero(counted)), ONCE] = 2.5
+    code[:, EQUAL] = np.where(code[:, EQUAL] > 0, 1.25, 0)
+    code[:, ALWAYS] = rng.gamma(2, 3, n) + 0.1
+    code = (code * counted[:, None]).astype(np.float32)
+    names = [["animals", "rivers", "code"][d % 3] if categories else "" for d in range(doc.max() + 1)]
+    folder = session.activations_dir
+    folder.mkdir(parents=True)
+    rows, features = np.nonzero(code)
+    halves = np.array_split(np.arange(len(rows)), 2)
+    for i, half in enumerate(halves):
+        columns = {"feature": features[half], "token_idx": rows[half], "value": code[rows, features][half]}
+        write(folder / f"codes-{i:04}.parquet", columns)
+    write(folder / "tokens-0000.parquet", {
+        "token_idx": token_idx, "doc": doc, "doc_pos": pa.array(doc_pos.astype(np.int32), mask=doc_pos < 0),
+        "block": block, "block_pos": block_pos, "token_id": token_id, "counted": counted,
+    })  # fmt: skip
+    d = range(len(names))
+    write(folder / "documents.parquet", {
+        "doc": np.array(d), "category": names, "source": [f"file{i}" for i in d], "digest": [f"{i:016x}" for i in d],
+    })  # fmt: skip
+    write(folder / "vocabulary.parquet", {"token_id": np.arange(N_IDS), "text": [f" t{i}" for i in range(N_IDS)]})
+    f = np.arange(N_FEATURES)
+    write(folder / "weights.parquet", {
+        "feature": f, "decoder_norm": np.ones(N_FEATURES), "encoder_norm": np.ones(N_FEATURES) * 2,
+        "bias": -f / 10, "threshold": pa.nulls(N_FEATURES, pa.float32()),
+    })  # fmt: skip
+    write(folder / "logits.parquet", {
+        "feature": np.repeat(f, 2), "sign": np.tile(np.array([1, -1]), N_FEATURES),
+        "rank": np.zeros(2 * N_FEATURES, int), "token_id": np.tile(np.array([1, 2]), N_FEATURES),
+        "value": np.tile(np.array([3.0, -3.0]), N_FEATURES),
+    })  # fmt: skip
+    write(folder / "neighbours.parquet", {
+        "feature": f, "rank": np.zeros(N_FEATURES, int), "other": (f + 1) % N_FEATURES,
+        "cosine": np.full(N_FEATURES, 0.5),
+    })  # fmt: skip
+    return Case(session, code, token_id, doc, doc_pos, block, counted, names)
+
+
+def write(path: Path, columns: dict[str, object]) -> None:
+    """A Parquet file; integers and floats as 32 bits, as `collect` writes them."""
+    narrow = {"int64": np.int32, "float64": np.float32}
+    pq.write_table(
+        pa.table({
+            k: v.astype(narrow[v.dtype.name]) if isinstance(v, np.ndarray) and v.dtype.name in narrow else v
+            for k, v in columns.items()
+        }),
+        path,
+    )  # fmt: skip

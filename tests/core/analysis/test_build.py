@@ -1,0 +1,251 @@
+"""The SQL against naive counts over the same numbers, and what a reader sees while a database is built."""
+
+import hashlib
+
+import duckdb
+import numpy as np
+import pytest
+
+from core.analysis import build
+from core.config import AnalysisConfig
+from core.errors import RunError
+from tests.core.analysis.conftest import ALWAYS, EQUAL, N_FEATURES, N_IDS, ONCE, SILENT
+
+
+def table(case, sql):
+    """The rows of a query on the case's database, as dicts."""
+    with duckdb.connect(case.session.database_path, read_only=True) as connection:
+        cursor = connection.execute(sql)
+        names = [d[0] for d in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def entropy(labels):
+    _, n = np.unique(labels, return_counts=True)
+    p = n / n.sum()
+    return float(-(p * np.log(p)).sum())
+
+
+def naive_features(case):
+    """One dict a feature, each statistic as its definition reads."""
+    rows = []
+    for f in range(N_FEATURES):
+        at = np.flatnonzero(case.code[:, f])
+        values = case.code[at, f].astype(np.float64)
+        row = {"feature": f, "n": len(at), "density": len(at) / case.counted.sum(), "dead": len(at) == 0}
+        row |= dict.fromkeys(
+            ["mean", "std", "max", "p50", "p90", "p99", "top_token", "token_entropy", "category_entropy"]
+        )
+        if len(at):
+            ids, n = np.unique(case.token_id[at], return_counts=True)
+            row |= {"mean": values.mean(), "std": values.std(), "max": values.max()}
+            row |= {f"p{q}": np.percentile(values, q) for q in (50, 90, 99)}
+            row |= {"top_token": f" t{ids[n.argmax()]}", "token_entropy": entropy(case.token_id[at])}
+            row |= {"category_entropy": entropy([case.categories[d] for d in case.doc[at]])}
+        row |= {"decoder_norm": 1.0, "encoder_norm": 2.0, "bias": np.float32(-f / 10), "threshold": None}
+        rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_statistic_of_a_feature_equals_a_naive_count(make_case, seed):
+    case = make_case(seed)
+    case.build()
+    found = table(case, "FROM features")
+    assert [r["feature"] for r in found] == list(range(N_FEATURES))
+    for row, expected in zip(found, naive_features(case), strict=True):
+        assert row.keys() == expected.keys()
+        for key, value in expected.items():
+            assert row[key] == (pytest.approx(value, rel=1e-6, abs=1e-9) if isinstance(value, float) else value), key
+
+
+def test_features_that_never_fire_once_or_always_alike_have_the_values_their_definitions_give(case):
+    rows = table(case, "FROM features")
+    assert (rows[SILENT]["n"], rows[SILENT]["density"], rows[SILENT]["dead"]) == (0, 0.0, True)
+    assert all(
+        rows[SILENT][k] is None for k in ("mean", "std", "max", "p50", "p90", "p99", "top_token", "token_entropy")
+    )
+    assert (rows[ONCE]["n"], rows[ONCE]["std"], rows[ONCE]["p50"], rows[ONCE]["p99"]) == (1, 0.0, 2.5, 2.5)
+    assert (rows[ONCE]["token_entropy"], rows[ONCE]["category_entropy"]) == (0.0, 0.0)
+    assert {rows[EQUAL][k] for k in ("mean", "max", "p50", "p90", "p99")} == {1.25}
+    assert rows[ALWAYS]["density"] == 1.0
+
+
+def test_a_corpus_without_categories_has_no_category_entropy(make_case):
+    case = make_case(categories=False)
+    case.build()
+    assert {r["category_entropy"] for r in table(case, "FROM features")} == {None}
+
+
+def test_activations_lie_sorted_by_feature_then_strength_then_place(case):
+    found = [tuple(r.values()) for r in table(case, "FROM activations")]
+    rows, features = np.nonzero(case.code)
+    assert found == sorted(
+        ((int(f), int(t), float(case.code[t, f])) for t, f in zip(rows, features, strict=True)),
+        key=lambda r: (r[0], -r[2], r[1]),
+    )
+
+
+def test_top_examples_are_the_strongest_place_of_each_block(case):
+    found = table(case, "FROM examples WHERE band = 0")
+    for f in range(N_FEATURES):
+        at = np.flatnonzero(case.code[:, f])
+        best = {}
+        for t in sorted(at, key=lambda t: (-case.code[t, f], t)):
+            best.setdefault(case.block[t], (int(t), float(case.code[t, f])))
+        expected = sorted(best.values(), key=lambda e: (-e[1], e[0]))[:20]
+        mine = [(r["token_idx"], r["value"]) for r in found if r["feature"] == f]
+        assert mine == expected
+        assert [r["rank"] for r in found if r["feature"] == f] == list(range(len(mine)))
+
+
+def test_bands_hold_as_many_blocks_as_they_may_from_equal_intervals_of_value(make_case):
+    case = make_case()
+    case.build(bands=3, band_examples=4)
+    found = table(case, "FROM examples WHERE band > 0")
+    for f in range(N_FEATURES):
+        top = float(case.code[:, f].max())
+        for band in (1, 2, 3):
+            low, high = top * (3 - band) / 3, top * (4 - band) / 3
+            inside = np.flatnonzero((case.code[:, f] > low) & (case.code[:, f] <= high)) if top else []
+            mine = [r for r in found if (r["feature"], r["band"]) == (f, band)]
+            blocks = [case.block[r["token_idx"]] for r in mine]
+            assert len(mine) == min(4, len({case.block[t] for t in inside}))
+            assert len(set(blocks)) == len(blocks)
+            assert {r["token_idx"] for r in mine} <= set(inside)
+            assert [r["value"] for r in mine] == sorted((r["value"] for r in mine), reverse=True)
+
+
+def test_building_twice_gives_the_same_tables(make_case):
+    case = make_case()
+    names = ["features", "examples", "histogram", "feature_tokens", "tokens", "documents"]
+    case.build()
+    first = [table(case, f"FROM {n}") for n in names]
+    case.build()
+    assert [table(case, f"FROM {n}") for n in names] == first
+
+
+def test_no_bands_can_be_asked_for(make_case):
+    case = make_case()
+    case.build(bands=0)
+    assert {r["band"] for r in table(case, "FROM examples")} == {0}
+
+
+def test_histograms_count_what_lies_in_each_bin_and_sum_to_n(case):
+    found = table(case, "FROM histogram")
+    for f, row in enumerate(table(case, "FROM features")):
+        bins = [r for r in found if r["feature"] == f]
+        assert sum(b["n"] for b in bins) == row["n"]
+        assert len(bins) == (0 if row["dead"] else 20)
+        for b in bins:
+            values = case.code[:, f].astype(np.float64)
+            assert b["n"] == ((values > b["lo"]) & (values <= b["hi"])).sum() or f == 5  # round values lie on edges
+        if bins:
+            assert (bins[0]["lo"], bins[-1]["hi"]) == (0.0, row["max"])
+
+
+def test_feature_tokens_count_tokens_and_compare_with_their_share(case):
+    found = table(case, "FROM feature_tokens")
+    for f in range(N_FEATURES):
+        at = np.flatnonzero(case.code[:, f])
+        expected = []
+        for i in range(N_IDS):
+            on = at[case.token_id[at] == i]
+            if len(on):
+                share = (case.token_id[case.counted] == i).mean()
+                expected.append(
+                    (i, f" t{i}", len(on), case.code[on, f].mean(dtype=np.float64), len(on) / len(at) / share)
+                )
+        expected.sort(key=lambda e: (-e[2], e[0]))
+        mine = [tuple(r.values())[1:] for r in found if r["feature"] == f]
+        assert [m[:3] for m in mine] == [e[:3] for e in expected]
+        assert np.allclose([m[3:] for m in mine], [e[3:] for e in expected])
+
+
+def test_only_as_many_tokens_are_kept_as_asked_for(make_case):
+    case = make_case()
+    case.build(top_tokens=2)
+    assert max(r["n"] for r in table(case, "SELECT count(*) AS n FROM feature_tokens GROUP BY feature")) == 2
+
+
+def test_tokens_and_documents_are_those_that_were_read(case):
+    found = table(case, "FROM tokens")
+    assert [r["token_idx"] for r in found] == list(range(len(case.token_id)))
+    assert [r["text"] for r in found] == [f" t{i}" for i in case.token_id]
+    assert [r["doc_pos"] for r in found] == [None if p < 0 else p for p in case.doc_pos]
+    documents = table(case, "FROM documents")
+    assert [r["doc"] for r in documents] == sorted(set(case.doc.tolist()))
+    assert all(r["n_tokens"] == ((case.doc == r["doc"]) & (case.doc_pos >= 0)).sum() for r in documents)
+
+
+def test_meta_says_what_the_numbers_stand_on(case):
+    meta = {r["key"]: r["value"] for r in table(case, "FROM meta")}
+    assert meta["model"] == "none"
+    assert int(meta["tokens_counted"]) == case.counted.sum()
+    assert int(meta["activations"]) == np.count_nonzero(case.code)
+
+
+def test_the_database_is_read_only_and_alone_when_done(case):
+    assert case.session.database_path.stat().st_mode & 0o777 == 0o444
+    assert {p.name for p in case.session.path.iterdir()} == {"features.duckdb", "activations"}
+
+
+def test_shards_are_deleted_unless_they_are_to_be_kept(make_case):
+    case = make_case()
+    case.build(keep_activations=False)
+    assert not case.session.activations_dir.exists()
+    assert case.session.database_path.is_file()
+
+
+def test_a_code_without_one_entry_makes_a_database_of_dead_features(make_case):
+    case = make_case()
+    for shard in sorted(case.session.activations_dir.glob("codes-*"))[1:]:
+        shard.unlink()
+    import pyarrow.parquet as pq
+
+    shard = case.session.activations_dir / "codes-0000.parquet"
+    pq.write_table(pq.read_table(shard).slice(0, 0), shard)
+    case.build()
+    assert all(r["dead"] and r["max"] is None for r in table(case, "FROM features"))
+    assert table(case, "FROM examples") == table(case, "FROM histogram") == []
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_build_that_fails_leaves_the_old_database_as_it_was(case, tmp_path, monkeypatch):
+    before = digest(case.session.database_path)
+    (tmp_path / "10_broken.sql").write_text("CREATE TABLE a AS SELECT 1 AS x; SELECT nonsense FROM a;")
+    monkeypatch.setattr(build, "SQL", tmp_path)
+    with pytest.raises(RunError, match=r"could not be built.*nonsense"):
+        case.build()
+    assert digest(case.session.database_path) == before
+    assert {p.name for p in case.session.path.iterdir()} == {"features.duckdb", "activations"}
+
+
+def test_closing_a_build_midway_leaves_the_old_database_and_no_scratch(case):
+    before = digest(case.session.database_path)
+    generator = build.build(case.session, {}, AnalysisConfig())
+    for _ in range(4):
+        next(generator)
+    generator.close()
+    assert digest(case.session.database_path) == before
+    assert {p.name for p in case.session.path.iterdir()} == {"features.duckdb", "activations"}
+
+
+def test_what_a_killed_build_left_is_cleared_by_the_next(case):
+    left = case.session.path / ".features.duckdb.abc"
+    left.mkdir()
+    (left / "features.duckdb").write_text("half")
+    case.build()
+    assert not left.exists()
+
+
+def test_a_reader_keeps_its_database_while_it_is_replaced(case):
+    with duckdb.connect(":memory:") as reader:
+        reader.execute(f"ATTACH '{str(case.session.database_path).replace(chr(39), chr(39) * 2)}' AS old (READ_ONLY)")
+        before = reader.execute("FROM old.examples").fetchall()
+        case.build(top_examples=1, bands=0)
+        assert reader.execute("FROM old.examples").fetchall() == before
+    assert len(table(case, "FROM examples")) < len(before)
