@@ -1,0 +1,101 @@
+"""`python -m core train|analyze|evaluate|engine SESSION_PATH`: what a detached job or a batch queue starts.
+
+The only module of core that prints: a line for each record. Exit codes: 0 done, 1 failed, 2 bad usage, 130
+stopped. Knows no stage: the work is `flow`'s, the state the job's.
+"""
+
+import argparse
+import contextlib
+import faulthandler
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from core import jobs
+from core.errors import SaeTuiError, SessionError, sentence
+from core.records import Evaluation, Notice, Progress, StepReport
+from core.session import Session
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb on a session, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m core", description=__doc__)
+    parser.add_argument("verb", choices=["train", "analyze", "evaluate", "engine"])
+    parser.add_argument("session", type=Path, help="the session's folder")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="analyze, evaluate: one field, for this job"
+    )
+    given = parser.parse_args(argv)
+    faulthandler.enable()  # a crash in a library leaves its stack in the log
+    session = Session(given.session.resolve())
+    try:
+        if not session.config_path.is_file():
+            raise SessionError(f"{session.path} is no session: it has no config.toml")
+        if given.verb == "engine":
+            _engine(session)
+        else:
+            verb: jobs.Verb = given.verb
+            said = ""
+            for record in jobs.run(session, verb, _work(session, verb, given.set)):
+                if (line := _line(record)) != said:
+                    _say(said := line)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
+        return error.exit_code if isinstance(error, SaeTuiError) else 1
+    return 130 if session.status().state == "stopped" else 0
+
+
+def _engine(session: Session) -> None:
+    from core.engine import server
+
+    def backend() -> server.Backend:
+        from core import flow
+
+        return server.ModelBackend(session, flow.load_engine)
+
+    server.serve(session, backend)
+
+
+def _work(session: Session, verb: jobs.Verb, settings: list[str]) -> Iterator[jobs.Record]:
+    from core import flow  # torch: here, so that a failure to import it is a failure of the job
+
+    match verb:
+        case "train":
+            yield from flow.train(session)
+        case "evaluate":
+            yield from flow.evaluate(session, settings=settings)
+        case "analyze":
+            yield from flow.analyze(session, settings=settings)
+
+
+def _say(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except OSError:  # the terminal is gone or the disk beneath the log is full: the work goes on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _line(record: jobs.Record) -> str:
+    match record:
+        case Progress():
+            of = "" if record.total is None else f" of {record.total:,.0f}"
+            count = f": {record.done:,.0f}{of} {record.unit}".rstrip() if record.done or of else ""
+            return record.phase + count
+        case Notice():
+            return f"note: {record.message}"
+        case StepReport():
+            return (
+                f"step {record.step}  {record.activations:,} activations  loss {record.loss:.4g}  "
+                f"fvu {record.fvu:.4f}  l0 {record.l0:.1f}  dead {record.dead}  "
+                f"{record.activations_per_s:,.0f} activations/s"
+            )
+        case Evaluation():
+            return "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,341 @@
+"""The engine as a real process: streaming, stopping, dying, coming back.
+
+Model and generation are stand-ins that a `sitecustomize` puts in place in the child; what they do is said by
+the prompt. Protocol, server, client and the process are what a user's are.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from core import child
+from core.config import RunConfig
+from core.engine import protocol
+from core.engine.client import Engine
+from core.errors import EngineError, QueryError
+from core.records import FiringToken, Progress, TokenChoice, TokenReport
+from core.session import Session
+from core.steering.interventions import GenerationRequest, Intervention
+from core.steering.transcript import MadeWith
+
+PARTS = """
+import os, signal, sys, time, types
+
+def load_engine(session):
+    from core.records import Progress
+    print("a library prints while it loads")
+    os.write(1, b'{"is": "Done", "id": 1, "stopped": false}\\n')
+    for n in range(3):
+        yield Progress(phase="loading the model", done=n, total=3, unit="tensors")
+        if (session.path / "slow load").exists():
+            time.sleep(30)
+    return "model", "sae"
+
+def made_with(model, session):
+    from core.steering.transcript import MadeWith
+    return MadeWith(model=model, session=session, dtype="float32", device="cpu", threads=1, torch="0")
+
+def generate(model, sae, request, config, scales):
+    from core.errors import QueryError
+    from core.records import TokenChoice, TokenReport
+    if request.prompt == "fail":
+        raise QueryError("there is no feature 9", hint="this SAE has 8")
+    if request.prompt == "crash":
+        raise ZeroDivisionError("odd")
+    if request.prompt == "deaf":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if request.prompt in ("slow", "deaf"):
+        time.sleep(30)
+    for index in range(request.tokens):
+        print("noise", index)
+        if request.prompt == "die" and index == 2:
+            os.write(2, b"out of something\\n")
+            os.kill(os.getpid(), 9)
+        time.sleep(float(request.temperature))
+        logprobs = {"logprob_baseline": -1.0, "logprob_steered": float("-inf")}
+        choice = TokenChoice(token_id=index, text=request.prompt, **logprobs)
+        yield TokenReport(index=index, baseline=None, steered=choice, kl=0.5, same_context=True)
+
+def firing(model, sae, text, config, top):
+    from core.records import FiringToken
+    features = tuple((f, 1 / (f + 1)) for f in range(top))
+    return [FiringToken(token_id=1, text=text, counted=True, features=features)]
+
+flow, steering = types.ModuleType("core.flow"), types.ModuleType("core.steering.generate")
+flow.load_engine = load_engine
+steering.__dict__.update(made_with=made_with, generate=generate, firing=firing)
+sys.modules.update({"core.flow": flow, "core.steering.generate": steering})
+"""
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    place = tmp_path / "path" / "sitecustomize.py"
+    place.parent.mkdir()
+    place.write_text(PARTS)
+    monkeypatch.setenv("PYTHONPATH", str(place.parent))
+    return Session.create(tmp_path / "sessions", "toy", RunConfig())
+
+
+@pytest.fixture
+def engine(session: Session) -> Iterator[Engine]:
+    with Engine(session) as engine:
+        yield engine
+
+
+def ask(prompt: str = "a", tokens: int = 3, pause_s: float = 0.0) -> GenerationRequest:
+    return GenerationRequest(
+        prompt=prompt, tokens=tokens, temperature=pause_s, interventions=(Intervention("scale", 7, 2.0),)
+    )
+
+
+def until(holds: Callable[[], object], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
+
+
+def up_to(events: Iterator[protocol.Event], kind: type, n: int = 1) -> protocol.Event:
+    """Take events until the n-th of a kind."""
+    while True:
+        event = next(events)
+        n -= isinstance(event, kind)
+        if n == 0:
+            return event
+
+
+def stop_soon(engine: Engine) -> threading.Thread:
+    thread = threading.Thread(target=lambda: (time.sleep(0.05), engine.stop()))
+    thread.start()
+    return thread
+
+
+def ended_by_stop(events: Iterator[protocol.Event]) -> bool:
+    *_, last = events
+    return isinstance(last, protocol.Done) and last.stopped
+
+
+def test_it_loads_on_demand_and_streams(engine: Engine):
+    assert engine.pid is None
+    events = list(engine.generate(ask("höher 😀", 3)))
+    phases = [e.progress.phase for e in events if isinstance(e, protocol.Loading)]
+    assert phases == ["starting the engine"] + 3 * ["loading the model"]
+    steps = [e.report for e in events if isinstance(e, protocol.Step)]
+    assert [s.index for s in steps] == [0, 1, 2]
+    assert steps[0].steered == TokenChoice(
+        token_id=0, text="höher 😀", logprob_baseline=-1.0, logprob_steered=float("-inf")
+    )
+    (started,) = [e for e in events if isinstance(e, protocol.Started)]
+    assert started.made_with.session == "toy"
+    assert isinstance(events[-1], protocol.Done) and not events[-1].stopped
+    again = list(engine.generate(ask(tokens=1)))
+    assert [type(e) for e in again] == [protocol.Started, protocol.Step, protocol.Done]
+
+
+def test_it_tells_what_fires_and_loads_ahead(engine: Engine):
+    assert isinstance(list(engine.load())[-1], protocol.Done)
+    assert engine.firing("x", top=2) == (
+        FiringToken(token_id=1, text="x", counted=True, features=((0, 1.0), (1, 0.5))),
+    )
+
+
+def test_what_libraries_print_goes_to_the_log(engine: Engine, session: Session):
+    assert sum(isinstance(e, protocol.Step) for e in engine.generate(ask(tokens=20))) == 20
+    log = (session.steering_dir / "engine.log").read_text()
+    assert "a library prints while it loads" in log and "noise 19" in log and '"is": "Done"' in log
+
+
+def test_a_stop_in_mid_stream_is_answered_in_a_third_of_a_second(engine: Engine):
+    events = engine.generate(ask(tokens=10_000, pause_s=0.02))
+    up_to(events, protocol.Step, 3)
+    pid, began = engine.pid, time.monotonic()
+    engine.stop()
+    assert time.monotonic() - began < 0.3
+    assert ended_by_stop(events)
+    assert len(list(engine.generate(ask()))) == 5 and engine.pid == pid
+
+
+def test_closing_the_stream_stops_the_request(engine: Engine):
+    events = engine.generate(ask(tokens=10_000, pause_s=0.02))
+    up_to(events, protocol.Step)
+    pid = engine.pid
+    events.close()
+    texts = [e.report.steered.text for e in engine.generate(ask("b")) if isinstance(e, protocol.Step)]
+    assert texts == ["b", "b", "b"] and engine.pid == pid
+
+
+def test_a_stop_interrupts_a_slow_prefill_and_keeps_the_engine(engine: Engine):
+    events = engine.generate(ask("slow"))
+    up_to(events, protocol.Started)
+    pid, began = engine.pid, time.monotonic()
+    stopper = stop_soon(engine)
+    assert ended_by_stop(events) and 0.3 < time.monotonic() - began < 1
+    stopper.join()
+    assert len(list(engine.generate(ask()))) == 5 and engine.pid == pid
+
+
+def test_a_stop_interrupts_a_slow_load_and_the_next_request_loads_anew(engine: Engine, session: Session):
+    (session.path / "slow load").touch()
+    events = engine.generate(ask())
+    up_to(events, protocol.Loading, 2)
+    began = time.monotonic()
+    stopper = stop_soon(engine)
+    assert ended_by_stop(events) and time.monotonic() - began < 1
+    stopper.join()
+    (session.path / "slow load").unlink()
+    assert isinstance(list(engine.generate(ask()))[-2], protocol.Step)
+
+
+def test_a_stop_kills_what_hears_nothing(engine: Engine):
+    events = engine.generate(ask("deaf"))
+    up_to(events, protocol.Started)
+    pid, began = engine.pid, time.monotonic()
+    stopper = stop_soon(engine)
+    assert ended_by_stop(events) and 1.9 < time.monotonic() - began < 3
+    stopper.join()
+    assert pid is not None and not psutil.pid_exists(pid)
+    assert isinstance(list(engine.generate(ask()))[-2], protocol.Step)
+
+
+def test_a_stop_with_nothing_to_stop_does_nothing(engine: Engine):
+    engine.stop()
+    list(engine.load())
+    engine.stop()
+    assert not list(engine.generate(ask()))[-1].stopped
+
+
+def test_an_engine_that_is_killed_in_mid_stream_is_an_error_and_the_next_request_starts_another(
+    engine: Engine,
+):
+    events = engine.generate(ask(tokens=10_000, pause_s=0.02))
+    up_to(events, protocol.Step)
+    pid = engine.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(EngineError, match="the engine died by signal 9, saying 'noise"):
+        list(events)
+    assert not psutil.pid_exists(pid)
+    assert len(list(engine.generate(ask()))) == 9 and engine.pid != pid
+
+
+def test_an_engine_that_is_killed_between_requests_is_replaced_unnoticed(engine: Engine):
+    list(engine.load())
+    pid = engine.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert engine.firing("x") and engine.pid != pid
+
+
+def test_an_engine_that_dies_says_its_last_words(engine: Engine):
+    with pytest.raises(EngineError, match="saying 'out of something'"):
+        list(engine.generate(ask("die")))
+
+
+def test_an_engine_that_cannot_start_says_why_once(engine: Engine, session: Session):
+    session.config_path.write_text("nonsense = ")
+    with pytest.raises(EngineError, match=r"died with exit code 2, saying 'error: .*TOML"):
+        list(engine.load())
+    assert (session.steering_dir / "engine.log").read_text().count("== engine") == 1
+
+
+def test_what_the_work_raises_is_raised_here_and_the_engine_goes_on(engine: Engine, session: Session):
+    with pytest.raises(QueryError, match="there is no feature 9: this SAE has 8"):
+        list(engine.generate(ask("fail")))
+    pid = engine.pid
+    with pytest.raises(EngineError, match=r"ZeroDivisionError: odd; see steering/engine\.log"):
+        list(engine.generate(ask("crash")))
+    assert len(list(engine.generate(ask()))) == 5 and engine.pid == pid
+
+
+def test_a_second_request_at_a_time_is_refused_and_a_ping_is_not(engine: Engine):
+    assert not engine.ping()
+    events = engine.generate(ask("slow"))
+    up_to(events, protocol.Started)
+    with pytest.raises(EngineError, match="busy"):
+        engine.firing("x")
+    assert engine.ping()
+    events.close()
+
+
+def test_closing_ends_the_process_also_in_mid_stream(session: Session):
+    engine = Engine(session)
+    events = engine.generate(ask("deaf"))
+    up_to(events, protocol.Started)
+    pid, began = engine.pid, time.monotonic()
+    engine.close()
+    assert time.monotonic() - began < 1 and pid is not None and not psutil.pid_exists(pid)
+    assert ended_by_stop(events)
+    with pytest.raises(EngineError, match="closed"):
+        list(engine.load())
+
+
+@pytest.mark.parametrize("prompt", ["a", "deaf"])
+def test_the_engine_ends_when_who_asks_is_killed(session: Session, prompt: str):
+    script = f"""
+import sys
+from pathlib import Path
+from core.engine.client import Engine
+from core.session import Session
+from core.steering.interventions import GenerationRequest
+engine = Engine(Session(Path({str(session.path)!r})))
+request = GenerationRequest(prompt={prompt!r}, tokens=10_000, temperature=0.02)
+for event in engine.generate(request):
+    if type(event).__name__ == "Started":
+        print(engine.pid, flush=True)
+"""
+    asker = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=child.environment())
+    assert asker.stdout is not None
+    pid = int(asker.stdout.readline())
+    asker.kill()
+    asker.communicate()
+    until(lambda: not alive(pid), timeout_s=2)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        protocol.Load(id=1),
+        protocol.Generate(id=2, request=ask("\u2028 \ud800 ü\n")),
+        protocol.Tokens(id=3, text="\x1b[31m", top=5),
+        protocol.Stop(id=4),
+        protocol.Ping(id=5),
+        protocol.Loading(id=6, progress=Progress(phase="x", done=1, total=None)),
+        protocol.Started(
+            id=7, made_with=MadeWith(model="m", session="s", dtype="f", device="cpu", threads=1, torch="2")
+        ),
+        protocol.Step(
+            id=8,
+            report=TokenReport(index=1, baseline=None, steered=None, kl=float("inf"), same_context=False),
+        ),
+        protocol.Firing(id=9, tokens=(FiringToken(token_id=1, text="", counted=False, features=((1, 0.5),)),)),
+        protocol.Done(id=10, stopped=True),
+        protocol.Failed(id=11, kind="QueryError", message="m", hint=""),
+        protocol.Pong(id=12),
+    ],
+)
+def test_every_message_is_one_ascii_line_and_comes_back_equal(message):
+    line = protocol.encode(message)
+    assert line.isascii() and line.count(b"\n") == 1 and line.endswith(b"\n")
+    assert protocol.decode(line) == message
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"3", b'{"is": "Done"}', b'{"is": "Wish", "id": 1}', b"\xff"])
+def test_a_line_that_is_no_message_is_a_value_error(line: bytes):
+    with pytest.raises(ValueError, match=r".*"):
+        protocol.decode(line)
