@@ -1,0 +1,304 @@
+"""The stages joined: train, evaluate, analyze, import, and what the engine needs. Read this file first.
+
+    corpus ──► tokens ──► model ──► activations ──► training ──► sae/ ──► analysis ──► features.duckdb
+                                                                  └─────► evaluate, engine (steering)
+
+Every function here is a generator of records and leaves its results in the session's folder. Closing one stops the
+work. The only file that joins stages.
+"""
+
+import copy
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core import activations, corpus, device, tokens
+from core import config as configs
+from core.analysis import build, collect
+from core.config import ModelConfig, RunConfig
+from core.errors import ConfigError, CorpusError, ModelError
+from core.evaluate import evaluate as measure
+from core.models import load
+from core.models.language import HookInfo, LanguageModel, boot, fired_hooks
+from core.records import Evaluation, Notice, Progress, StepReport
+from core.sae import build as architectures
+from core.sae import files
+from core.sae.base import SAE
+from core.session import Session, replace_file
+from core.training import loop
+
+Record = Progress | Notice | StepReport | Evaluation
+BLOCK_BUFFER = 8_192
+"""Blocks shuffled before the model reads them: mixing documents costs least while they are still token ids."""
+KEPT_CHECKPOINTS = 2
+DEMO_TRAIN_S, DEMO_EVALUATE_S, DEMO_CROSS_ENTROPY_S, DEMO_ANALYSE_S = 65, 8, 18, 22
+"""Seconds of model time the demo gives each part."""
+PASSES = 3
+"""What a token costs in the cross-entropy figures, in whole passes: one clean, three of the layers above the hook."""
+
+
+def load_model(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
+    """Load the configured model at its hook point; a generator whose return value is the `LanguageModel`.
+
+    Raises ConfigError, ModelError: device, model, hook point or context that cannot be.
+    """
+    place = device.pick(config.device)
+    device.tune(place)
+    model, tokenizer = yield from load.load(config.model, place)
+    language = LanguageModel(config.model.name, model, tokenizer, config.model.hook, place)
+    if config.tokens.context > language.context:
+        raise ConfigError(
+            f"tokens.context = {config.tokens.context}, but {config.model.name} reads {language.context} tokens",
+            hint="lower tokens.context",
+        )
+    return language
+
+
+def load_sae(session: Session, model: LanguageModel) -> SAE:
+    """The session's SAE, on the model's device. Raises SessionError, ModelError: there is none, it does not fit."""
+    sae = files.load(session.weights_dir(), model.device)
+    if sae.d_in != model.d_in:
+        raise ModelError(
+            f"the SAE takes {sae.d_in} dimensions, but {model.hook} of {model.name} has {model.d_in}",
+            hint="set model.name and model.hook to what it was trained on",
+        )
+    return sae
+
+
+def train(session: Session, model: LanguageModel | None = None) -> Iterator[Record]:
+    """Train the session's SAE and save it to `sae/`; metrics go to `metrics.jsonl`, checkpoints to `checkpoints/`."""
+    config = session.config()
+    if config.strict:
+        yield from _check_budget(config, model)
+    if model is None:
+        model = yield from load_model(config)
+    sae = architectures.build(config.sae, model.d_in).to(model.device)
+    yield Notice(message=f"{sae.architecture} SAE, {model.d_in} -> {sae.d_sae} features, on {model.device}")
+    trained = 0
+
+    def save(step: int, scale: float) -> None:
+        files.save(_folded(sae, scale), session.checkpoints_dir / str(step), _metadata(config, trained))
+        _forget_checkpoints(session)
+
+    stream = _training_activations(config, model)
+    for record in loop.train(sae, stream, config, save=save):
+        if isinstance(record, StepReport):
+            trained = record.activations
+            session.append_metrics(asdict(record))
+        elif isinstance(record, Progress) and record.unit == "activations":
+            trained = int(record.done)
+        yield record
+    if trained < config.budget.activations:
+        yield Notice(
+            message=f"the corpus ended after {trained:,} activations; the budget was {config.budget.activations:,}"
+        )
+    final = files.load(session.weights_dir())
+    files.save(final, session.sae_dir, _metadata(config, trained))
+
+
+def evaluate(session: Session, model: LanguageModel | None = None, *, settings: Sequence[str] = ()) -> Iterator[Record]:
+    """Measure the session's SAE on the test split and write `evaluation.json`; `settings` are as `--set` takes them."""
+    config = _configured(session, settings)
+    session.weights_dir()
+    if model is None:
+        model = yield from load_model(config)
+    sae = load_sae(session, model)
+    language = model
+
+    def batches(n: int) -> Iterator[tokens.Blocks]:
+        documents = corpus.documents(config.corpus, "test", seed=config.seed)
+        return tokens.stacked(tokens.blocks(documents, language.tokens, config.tokens), n)
+
+    result = yield from measure(
+        model, sae, batches, activations=config.evaluation.activations, ce_tokens=config.evaluation.ce_tokens
+    )
+    replace_file(session.evaluation_path, json.dumps(result.to_json(), indent=1))
+    yield result
+
+
+def analyze(session: Session, model: LanguageModel | None = None, *, settings: Sequence[str] = ()) -> Iterator[Record]:
+    """Write the sparse activations of the test split and build `features.duckdb`; `settings` as `--set` takes them."""
+    config = _configured(session, settings)
+    session.weights_dir()
+    if model is None:
+        model = yield from load_model(config)
+    sae = load_sae(session, model)
+    documents = corpus.documents(config.corpus, "test", seed=config.seed)
+    yield from collect.run(model, sae, documents, session, config)
+    meta = {
+        "session": session.name,
+        "model": config.model.name,
+        "hook": config.model.hook,
+        "dtype": config.model.dtype,
+        "architecture": sae.architecture,
+        "d_in": str(sae.d_in),
+        "d_sae": str(sae.d_sae),
+        "corpus": config.corpus.name,
+        "split": "test",
+    }
+    yield from build.build(session, meta, config.analysis)
+
+
+def load_engine(session: Session) -> Generator[Progress, None, tuple[LanguageModel, SAE]]:
+    """What steering needs; a generator whose return value is `(model, sae)`."""
+    session.weights_dir()
+    model = yield from load_model(session.config())
+    return model, load_sae(session, model)
+
+
+def import_sae(root: Path, folder: Path, name: str, settings: Callable[[dict[str, object]], RunConfig]) -> Session:
+    """A new session from an SAE in SAELens' layout; it is ready to be evaluated, analysed and steered with.
+
+    `settings` turns the configuration read from the SAE's own metadata into the one to use.
+    Raises ModelError for files that do not fit, SessionError for a name that is taken.
+    """
+    sae = files.load(folder)
+    metadata = files.read_config(folder)["metadata"]
+    found: dict[str, object] = {"sae": {"architecture": sae.architecture, "d_sae": sae.d_sae}}
+    if isinstance(k := getattr(sae, "k", None), int):
+        found["sae"] = {"architecture": sae.architecture, "d_sae": sae.d_sae, "k": k}
+    model = {"name": metadata.get("model_name"), "hook": metadata.get("hook_name")}
+    found["model"] = {k: v for k, v in model.items() if v}
+    block = {"context": metadata.get("context_size"), "prepend_bos": metadata.get("prepend_bos")}
+    found["tokens"] = {k: v for k, v in block.items() if v is not None}
+    session = Session.create(root, name, settings(found))
+    files.save(sae, session.sae_dir, metadata)
+    return session
+
+
+def probe_hooks(name: str) -> Generator[Progress, None, list[HookInfo]]:
+    """Load a model and find every hook point that fires; a generator whose return value is a list of `HookInfo`."""
+    place = device.pick("auto")
+    model, tokenizer = yield from load.load(ModelConfig(name=name), place)
+    return fired_hooks(boot(name, model, tokenizer, place), place)
+
+
+def prepare_demo() -> Generator[Record, None, tuple[RunConfig, LanguageModel]]:
+    """The demo's configuration, its budgets measured for this machine, and its model.
+
+    A generator whose return value is `(RunConfig, LanguageModel)`. The embedded model's precision is the faster one;
+    the budgets give each part its share of about two and a half minutes.
+    """
+    values = configs.with_settings(configs.preset("demo"), [f"model.dtype={device.fastest_dtype(device.pick('auto'))}"])
+    model = yield from load_model(configs.parse(values))
+    yield Progress(phase="measuring this machine")
+    harvest, full = _tokens_per_second(model)
+    budgets = {
+        "budget.activations": _rounded(DEMO_TRAIN_S * harvest, 20_000, 400_000),
+        "evaluation.activations": _rounded(DEMO_EVALUATE_S * harvest, 4_000, 30_000),
+        "evaluation.ce_tokens": _rounded(DEMO_CROSS_ENTROPY_S * full / PASSES, 500, 4_096),
+        "analysis.activations": _rounded(DEMO_ANALYSE_S * harvest, 10_000, 100_000),
+    }
+    yield Notice(
+        message=f"{harvest:,.0f} tokens/s to {model.hook}, {full:,.0f} through all of {model.name} in "
+        f"{str(model.dtype).removeprefix('torch.')}; budgets: "
+        + ", ".join(f"{key} {value:,}" for key, value in budgets.items())
+    )
+    settings = [f"{key}={value}" for key, value in budgets.items()]
+    return configs.parse(configs.with_settings(values, settings)), model
+
+
+def _tokens_per_second(model: LanguageModel) -> tuple[float, float]:
+    """Speed to the hook point and through the whole model: the best of three passes, the first being slow."""
+    ids = torch.zeros(8, 128, dtype=torch.long, device=model.device)
+
+    def speed(run: Callable[[Tensor], object]) -> float:
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            run(ids)
+            seconds.append(time.perf_counter() - began)
+        return ids.numel() / min(seconds)
+
+    return speed(model.activations), speed(model.split_pass)
+
+
+def _rounded(tokens: float, least: int, most: int) -> int:
+    """Two digits of `tokens`, within bounds."""
+    digits = 10 ** max(0, len(str(int(tokens))) - 2)
+    return max(least, min(most, int(tokens) // digits * digits))
+
+
+def _configured(session: Session, settings: Sequence[str]) -> RunConfig:
+    """The session's configuration with some fields changed for this job alone."""
+    values = session.config().model_dump(exclude_none=True)
+    return configs.parse(configs.with_settings(values, list(settings)))
+
+
+def _training_activations(config: RunConfig, model: LanguageModel) -> loop.Batches:
+    """Shuffled batches of the train split's activations, no more than the budget needs."""
+    training, budget = config.training, config.budget.activations
+    documents = corpus.documents(config.corpus, "train", seed=config.seed)
+    blocks = tokens.blocks(documents, model.tokens, config.tokens)
+    mixed = corpus.shuffled(blocks, BLOCK_BUFFER, random.Random(config.seed))
+    chunks = activations.harvest(model, tokens.stacked(mixed, training.model_batch_blocks))
+    return activations.shuffled(
+        _limited(chunks, budget),
+        buffer=max(2 * training.batch_activations, min(training.buffer_activations, budget)),
+        batch=training.batch_activations,
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+
+
+def _limited(chunks: Iterator[Tensor], rows: int) -> Iterator[Tensor]:
+    for chunk in chunks:
+        yield chunk[:rows]
+        rows -= len(chunk)
+        if rows <= 0:
+            return
+
+
+def _check_budget(config: RunConfig, model: LanguageModel | None) -> Iterator[Progress]:
+    """Refuse a budget larger than the train split, before anything is trained."""
+    if model is None:
+        model = yield from load_model(config)
+    counted = 0
+    documents = corpus.documents(config.corpus, "train", seed=config.seed)
+    for batch in tokens.stacked(tokens.blocks(documents, model.tokens, config.tokens), 256):
+        counted += int(batch.counted.sum())
+        yield Progress(phase="counting the corpus", done=counted, total=config.budget.activations, unit="activations")
+        if counted >= config.budget.activations:
+            return
+    raise CorpusError(
+        f"the train split of {config.corpus.name} gives {counted:,} activations, "
+        f"the budget is {config.budget.activations:,}",
+        hint="lower budget.activations, name a larger corpus, or drop `strict`",
+    )
+
+
+def _folded(sae: SAE, scale: float) -> SAE:
+    """A copy on the CPU that takes raw activations."""
+    folded = copy.deepcopy(sae).cpu()
+    folded.fold_scale(scale)
+    return folded
+
+
+def _forget_checkpoints(session: Session) -> None:
+    steps = sorted(int(p.name) for p in session.checkpoints_dir.iterdir() if p.name.isdigit())
+    for step in steps[:-KEPT_CHECKPOINTS]:
+        shutil.rmtree(session.checkpoints_dir / str(step))
+
+
+def _metadata(config: RunConfig, trained: int) -> dict[str, object]:
+    """What SAELens' `cfg.json` tells of a language-model run, in its names."""
+    return {
+        "model_name": config.model.name,
+        "hook_name": config.model.hook,
+        "hook_head_index": None,
+        "model_class_name": "TransformerBridge",
+        "context_size": config.tokens.context,
+        "prepend_bos": config.tokens.prepend_bos,
+        "exclude_special_tokens": config.tokens.skip_special,
+        "dataset_path": config.corpus.name,
+        "disable_concat_sequences": config.tokens.packing == "per_document",
+        "seqpos_slice": [1 if config.tokens.skip_first else 0, None],
+        "training_activations": trained,
+        "training_architecture_details": config.sae.model_dump(exclude_none=True),
+    }

@@ -1,0 +1,58 @@
+"""The command line: reads arguments, calls the verb, turns errors into one sentence and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 bad usage, 130 stopped by Ctrl-C (with a checkpoint kept). Results go to stdout,
+progress and errors to stderr.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from core.errors import SaeTuiError
+from core.session import default_root
+from sae_tui.commands import features, runs, setup, steer
+from sae_tui.text import safe
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every verb with its options."""
+    top = argparse.ArgumentParser(
+        prog="sae-tui",
+        description="Train sparse autoencoders on a model's activations, query their features, steer with them.",
+    )
+    top.add_argument("--version", action="version", version=f"sae-tui {version('sae-tui')}")
+    top.add_argument(
+        "--sessions", type=Path, default=default_root(), metavar="DIR",
+        help="where sessions live (default: SAE_TUI_SESSIONS, or ./sessions)",
+    )  # fmt: skip
+    verbs = top.add_subparsers(dest="verb", metavar="VERB")
+    for module in (setup, runs, features, steer):
+        module.add(verbs)
+    for verb in verbs.choices.values():
+        verb.add_argument("--json", action="store_true", help="print the result as JSON, for scripts")
+    return top
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code. Raises SystemExit only for --help, --version and bad options."""
+    # The libraries' own progress bars would fall between our lines.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    top = parser()
+    args = top.parse_args(arguments)
+    if args.verb is None:
+        top.print_help()
+        return 0
+    try:
+        return args.run(args)
+    except SaeTuiError as error:
+        sys.stderr.write(f"sae-tui: {safe(str(error))}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("sae-tui: stopped\n")
+        return 130
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,130 @@
+"""The verb demo: from nothing to a steered sentence on the embedded model, and a summary of what was found."""
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from core import config as configs
+from core import jobs
+from core.analysis.store import Store
+from core.engine.client import Engine
+from core.session import Session, free_name
+from core.steering.interventions import GenerationRequest, Intervention
+from core.steering.transcript import Transcript
+from sae_tui.commands.output import as_json, cell, finished, watched
+from sae_tui.commands.steer import generated, side_by_side
+from sae_tui.text import lit, safe
+
+HEADLINES = ("fvu", "l0", "dead_share", "ce_loss_score")
+PROMPT = "The most important thing about the future is"
+CLEAR = """
+    WITH top AS (
+        SELECT e.feature, t.doc, lower(trim(t.text)) AS word
+        FROM examples e JOIN tokens t USING (token_idx) WHERE e.band = 0 AND e.rank <= 10
+    ), summed AS (
+        SELECT feature, mode(word) AS word, count(DISTINCT word) AS words, count(DISTINCT doc) AS docs
+        FROM top GROUP BY feature
+    )
+    SELECT feature, word FROM summed JOIN features USING (feature)
+    WHERE docs >= 5 AND words <= 5 AND density < 0.02 AND regexp_full_match(word, '[a-z]{3,}')
+    QUALIFY row_number() OVER (PARTITION BY word ORDER BY max DESC) = 1
+    ORDER BY words DESC, docs DESC, max DESC LIMIT 5
+"""
+"""Five features whose strongest examples, in several documents, are on few different words."""
+STRENGTHS = (2.0, 4.0)
+"""Multiples of a feature's largest activation, tried in turn."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """`sae-tui demo`."""
+    from core import flow
+
+    began = time.monotonic()
+    config, model = finished(flow.prepare_demo())
+    session = Session.create(args.sessions, args.name or free_name(args.sessions, "demo"), config)
+    stages: dict[jobs.Verb, Any] = {"train": flow.train, "evaluate": flow.evaluate, "analyze": flow.analyze}
+    for verb, stage in stages.items():
+        for _ in watched(jobs.run(session, verb, stage(session, model))):
+            pass
+        if session.status().state == "stopped":
+            return 130
+    del model  # the engine loads its own
+    summary = _summary(session, config)
+    summary["seconds"] = round(time.monotonic() - began, 1)
+    if args.json:
+        features = [{**f["row"], "examples": [asdict(e) for e in f["examples"]]} for f in summary["features"]]
+        steering = summary["steering"].to_json() if summary["steering"] else None
+        as_json({**summary, "features": features, "steering": steering})
+    else:
+        for line in _lines(session, config, summary):
+            print(line)
+    return 0
+
+
+def _summary(session: Session, config: configs.RunConfig) -> dict[str, Any]:
+    """What was found, as plain values."""
+    with Store.open([session]) as store:
+        words = dict(store.query(CLEAR, 5).rows)
+        features = [
+            {"word": words[f], "row": store.feature(f), "examples": store.examples(f, band=0, limit=3)} for f in words
+        ]
+    return {
+        "session": session.name,
+        "budgets": {part: getattr(config, part).model_dump() for part in ("budget", "evaluation", "analysis")},
+        "evaluation": session.summary()["evaluation"],
+        "features": features,
+        "steering": _steered(session, words),
+    }
+
+
+def _steered(session: Session, words: dict[int, str]) -> Transcript | None:
+    """The edit that shows best, among features and the words they fire on most.
+
+    Best: the steered text gains the feature's word, or else differs most, and does not only repeat itself.
+    """
+    best: tuple[tuple[bool, int, float], Transcript] | None = None
+    with Engine(session) as engine:
+        for feature, word in words.items():
+            for strength in STRENGTHS:
+                edit = Intervention("add", feature, strength, "max")
+                request = GenerationRequest(prompt=PROMPT, interventions=(edit,), tokens=20, temperature=0.0)
+                transcript = generated(engine, request)
+                plain, steered = (row.text.lower().split() for row in (transcript.baseline, transcript.steered))
+                gained = sum(word in w for w in steered) - sum(word in w for w in plain)
+                varied = len(set(steered)) > 0.6 * len(steered)
+                score = (varied, min(gained, 3), len(set(steered) - set(plain)) / max(1, len(steered)))
+                if best is None or score > best[0]:
+                    best = score, transcript
+                if varied and gained >= 2:
+                    return transcript
+    return best[1] if best else None
+
+
+def _lines(session: Session, config: configs.RunConfig, summary: dict[str, Any]) -> Iterator[str]:
+    """The summary for a person."""
+    evaluation = summary["evaluation"]
+    sae, model = config.sae, config.model
+    yield f"\n{session.name}: {sae.architecture} k={sae.k} on {model.hook} of {model.name} (4 bit)"
+    yield (
+        f"  trained on {config.budget.activations:,} activations, analysed {config.analysis.activations:,}, "
+        f"{config.model.dtype}: budgets measured for this machine"
+    )
+    for name in HEADLINES:
+        yield f"  {name:<15}{cell(evaluation[name]):>9}   on {evaluation['tokens'][name]:,} tokens of the test split"
+    yield "\nfive features and their top contexts"
+    for found in summary["features"]:
+        row = found["row"]
+        yield f"\n  feature {row['feature']}  {safe(found['word'])}   fires on {row['density']:.2%} of tokens"
+        for example in found["examples"]:
+            yield f"  {example.value:8.2f}  {lit(example.tokens, at=example.token_idx, width=90)}"
+    yield "\nsteering"
+    if summary["steering"] is None:
+        yield "  no feature is clear enough yet; train longer"
+    else:
+        yield from (f"  {line}" for line in side_by_side(summary["steering"]))
+    yield (
+        f"\n{summary['seconds']:.0f} s. Go on with: sae-tui features {session.name} | "
+        f'sae-tui feature {session.name} ID | sae-tui steer {session.name} --prompt "..." --add ID=1max'
+    )

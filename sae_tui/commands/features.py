@@ -1,0 +1,182 @@
+"""Verbs of the feature database: analyze, evaluate, features, feature, query."""
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from core import jobs
+from core.analysis.store import Store
+from core.session import Session
+from sae_tui.commands.output import add_set, as_json, cell, session_of, table, watched
+from sae_tui.text import lit, safe, token
+
+COLUMNS = ("feature", "n", "density", "mean", "max", "p99", "token_entropy", "category_entropy", "top_token")
+BAR = " ▁▂▃▄▅▆▇█"
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the verbs."""
+    verb = verbs.add_parser("analyze", help="run held-out text through the SAE and build the feature database")
+    verb.add_argument("name", help="the session")
+    verb.add_argument("--corpus", help="another corpus than the session's own")
+    verb.add_argument("--tokens", type=int, metavar="N", help="how many counted tokens to analyse")
+    verb.add_argument("--detach", action="store_true", help="work in a process of its own and return at once")
+    add_set(verb)
+    verb.set_defaults(run=analyze)
+
+    verb = verbs.add_parser("evaluate", help="measure the SAE on the test split")
+    verb.add_argument("name", help="the session")
+    verb.add_argument("--detach", action="store_true", help="work in a process of its own and return at once")
+    add_set(verb)
+    verb.set_defaults(run=evaluate)
+
+    verb = verbs.add_parser("features", help="list features, sorted and filtered")
+    verb.add_argument("name", help="the session")
+    verb.add_argument("--sort", default="density", metavar="COLUMN", help="any column of `features` (density)")
+    verb.add_argument("--ascending", action="store_true", help="smallest first")
+    verb.add_argument("--where", default="", metavar="SQL", help='a condition, e.g. "density < 0.01 and n > 20"')
+    verb.add_argument("--limit", type=int, default=20, metavar="N", help="how many (20)")
+    verb.set_defaults(run=features)
+
+    verb = verbs.add_parser("feature", help="one feature: histogram, contexts, logits, neighbours")
+    verb.add_argument("name", help="the session")
+    verb.add_argument("id", type=int, help="the feature")
+    verb.add_argument("--limit", type=int, default=10, metavar="N", help="how many contexts (10)")
+    verb.set_defaults(run=feature)
+
+    verb = verbs.add_parser("query", help="one SELECT over the feature database")
+    verb.add_argument("name", help="the session")
+    verb.add_argument("sql", help="the query; tables: features, examples, tokens, activations, logits, ...")
+    verb.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    verb.add_argument("--limit", type=int, default=1_000, metavar="N", help="rows at most (1000)")
+    verb.set_defaults(run=query)
+
+
+def analyze(args: argparse.Namespace) -> int:
+    """`sae-tui analyze`."""
+    settings = list(args.settings)
+    settings += [f"corpus.name={args.corpus}"] if args.corpus else []
+    settings += [f"analysis.activations={args.tokens}"] if args.tokens is not None else []
+    session = session_of(args)
+    code = _job(args, session, "analyze", settings)
+    if code == 0 and not args.detach:
+        with Store.open([session]) as store:
+            meta = store.meta()
+            living = store.query("SELECT count(*) FROM features WHERE NOT dead", 1).rows[0][0]
+        if args.json:
+            as_json({"name": session.name, "features_alive": living, "meta": meta})
+        else:
+            print(
+                f"{session.name}: {living:,} of {int(meta['d_sae']):,} features fired on "
+                f"{int(meta['tokens_counted']):,} tokens; `sae-tui features {session.name}` lists them"
+            )
+    return code
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """`sae-tui evaluate`."""
+    session = session_of(args)
+    code = _job(args, session, "evaluate", args.settings)
+    if code == 0 and not args.detach:
+        summary = session.summary()["evaluation"]
+        if args.json:
+            as_json(summary)
+        else:
+            for name, value in summary.items():
+                if name != "tokens":
+                    print(f"{name:<30}{cell(value):>12}  on {summary['tokens'][name]:,} tokens")
+    return code
+
+
+def _job(args: argparse.Namespace, session: Session, verb: jobs.Verb, settings: list[str]) -> int:
+    """Run a job here, or start it detached."""
+    if args.detach:
+        jobs.start(session, verb, [w for s in settings for w in ("--set", s)])
+        print(f"{session.name}: {verb} is running; `sae-tui logs -f {session.name}` follows it")
+        return 0
+    from core import flow
+
+    for _ in watched(jobs.run(session, verb, getattr(flow, verb)(session, settings=settings))):
+        pass
+    return 130 if session.status().state == "stopped" else 0
+
+
+def features(args: argparse.Namespace) -> int:
+    """`sae-tui features`."""
+    with Store.open([session_of(args)]) as store:
+        rows = store.features(sort=args.sort, descending=not args.ascending, where=args.where, limit=args.limit)
+    if args.json:
+        as_json(rows)
+        return 0
+    columns = list(COLUMNS) if args.sort in COLUMNS else [*COLUMNS[:-1], args.sort, COLUMNS[-1]]
+    shown = ([token(r[c]) if c == "top_token" and r[c] else r[c] for c in columns] for r in rows)
+    table(columns, shown, left=("top_token",))
+    return 0
+
+
+def feature(args: argparse.Namespace) -> int:
+    """`sae-tui feature`."""
+    with Store.open([session_of(args)]) as store:
+        row = store.feature(args.id)
+        examples = store.examples(args.id, limit=args.limit)
+        logits, neighbours = store.logits(args.id), store.neighbours(args.id)
+        histogram, tokens = store.histogram(args.id), store.top_tokens(args.id)
+    if args.json:
+        as_json({
+            **row, "examples": [asdict(e) for e in examples], "logits": logits, "neighbours": neighbours,
+            "histogram": histogram, "tokens": tokens,
+        })  # fmt: skip
+        return 0
+    for line in card(row, examples, logits, neighbours, histogram, tokens):
+        print(line)
+    return 0
+
+
+def card(
+    row: dict[str, Any], examples: list[Any], logits: list[Any], neighbours: list[Any], histogram: list[Any],
+    tokens: list[Any],
+) -> Iterator[str]:  # fmt: skip
+    """A feature on a terminal, line by line."""
+    if row["dead"]:
+        yield f"feature {row['feature']} fired nowhere in the analysed text"
+    else:
+        yield (
+            f"feature {row['feature']}   density {row['density']:.3%} ({row['n']:,} tokens)   mean {row['mean']:.3g}"
+            f"   max {row['max']:.3g}   p99 {row['p99']:.3g}   token entropy {cell(row['token_entropy'])} nats"
+        )
+        most = max(b["n"] for b in histogram)
+        bars = "".join(BAR[-(-8 * b["n"] // most)] for b in histogram)
+        yield f"activations  0 |{bars}| {row['max']:.3g}   (height: number of tokens)"
+        yield "fires on     " + "  ".join(f"{token(t['text'])} {t['n']:,} (×{t['lift']:.0f})" for t in tokens)
+        yield ""
+        for e in examples:
+            band = "top" if e.band == 0 else f"band {e.band}"
+            yield f"{e.value:8.3g}  {band:<7} {lit(e.tokens, at=e.token_idx, width=96)}  ({safe(e.source)})"
+        yield ""
+    for sign, name in ((1, "promotes"), (-1, "suppresses")):
+        effects = [f"{token(x['text'])} {x['value']:+.3f}" for x in logits if x["sign"] == sign]
+        if effects:
+            yield f"{name:<13}" + "  ".join(effects)
+    if neighbours:
+        yield "neighbours   " + "  ".join(f"{x['other']} ({x['cosine']:.2f})" for x in neighbours)
+
+
+def query(args: argparse.Namespace) -> int:
+    """`sae-tui query`."""
+    with Store.open([session_of(args)]) as store:
+        result = store.query(args.sql, args.limit)
+    if args.json or args.format == "json":
+        as_json([dict(zip(result.columns, row, strict=True)) for row in result.rows])
+    elif args.format == "csv":
+        raw = not sys.stdout.isatty()
+        writer = csv.writer(sys.stdout)
+        writer.writerow(c if raw else safe(c) for c in result.columns)
+        writer.writerows([v if raw or not isinstance(v, str) else safe(v) for v in row] for row in result.rows)
+    else:
+        table(result.columns, result.rows)
+    if result.truncated:
+        sys.stderr.write(f"sae-tui: the first {args.limit:,} rows; --limit raises that\n")
+    return 0

@@ -1,0 +1,197 @@
+"""What verbs share: progress on stderr, results on stdout, tables, JSON."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from core import records
+from core.session import Session
+from sae_tui.text import safe
+
+T = TypeVar("T")
+PLAIN_EVERY_S = 10.0
+"""Seconds between two lines of progress where stderr is no terminal."""
+
+
+def as_json(value: Any) -> None:
+    """Print a value as JSON, in ASCII, so that no character in it reaches a terminal raw."""
+    print(json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False))
+
+
+def session_of(args: argparse.Namespace) -> Session:
+    """The session named on the command line. Raises SessionError."""
+    return Session.open(args.sessions, args.name)
+
+
+def add_set(verb: argparse.ArgumentParser) -> None:
+    """The option --set, which may be repeated."""
+    verb.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="change one field of the configuration, e.g. sae.k=16; may be repeated",
+    )  # fmt: skip
+
+
+def watched(stream: Iterable[Any]) -> Iterator[Any]:
+    """Hand records on, showing Progress (with an ETA), Notice and StepReport on stderr as they come."""
+    view = _Bars() if sys.stderr.isatty() else _Lines()
+    with view:
+        for record in stream:
+            view.show(record)
+            yield record
+
+
+def finished(work: Generator[Any, None, T]) -> T:
+    """Run work to its end, shown as it goes, and return what it returns."""
+    result: list[T] = []
+
+    def records() -> Iterator[Any]:
+        result.append((yield from work))
+
+    for _ in watched(records()):
+        pass
+    return result[0]
+
+
+def step_line(report: records.StepReport) -> str:
+    """The figures of a step on one line."""
+    return (
+        f"step {report.step}  loss {report.loss:.4g}  FVU {report.fvu:.4f}  L0 {report.l0:.1f}  "
+        f"dead {report.dead}  {report.activations_per_s:,.0f} act/s"
+    )
+
+
+class _Bars:
+    """A bar for each phase, on a terminal."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            console=Console(stderr=True),
+        )
+        self._phase = ""
+        self._figures = ""
+        self._task: Any = None
+
+    def __enter__(self) -> None:
+        self._progress.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, record: Any) -> None:
+        if isinstance(record, records.Notice):
+            self._progress.console.print(Text(safe(record.message)))
+        elif isinstance(record, records.StepReport):
+            self._figures = f"FVU {record.fvu:.3f} L0 {record.l0:.0f} dead {record.dead}"
+        elif isinstance(record, records.Progress):
+            if record.phase != self._phase:
+                self._phase, self._figures = record.phase, ""
+                self._task = self._progress.add_task(safe(record.phase), unit=record.unit, figures="")
+            self._progress.update(
+                self._task, completed=int(record.done), figures=self._figures,
+                total=None if record.total is None else int(record.total),
+            )  # fmt: skip
+
+
+class _Lines:
+    """A line for each phase and one now and then, in a log."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._began = self._printed = 0.0
+        self._step: records.StepReport | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, record: Any) -> None:
+        if isinstance(record, records.Notice):
+            sys.stderr.write(safe(record.message) + "\n")
+        elif isinstance(record, records.StepReport):
+            self._step = record
+        elif isinstance(record, records.Progress):
+            now = time.monotonic()
+            if record.phase != self._phase:
+                self._phase, self._began, self._step = record.phase, now, None
+            elif now - self._printed < PLAIN_EVERY_S:
+                return
+            self._printed = now
+            sys.stderr.write(self._line(record, now - self._began) + "\n")
+            sys.stderr.flush()
+
+    def _line(self, record: records.Progress, elapsed_s: float) -> str:
+        line = safe(record.phase)
+        if record.total and record.done:
+            left = elapsed_s / record.done * (record.total - record.done)
+            line += f" {record.done / record.total:.0%}, {record.done:,.0f} of {record.total:,.0f} {record.unit}"
+            line += f", ETA {left:.0f} s" if elapsed_s > 1 else ""
+        elif record.done:
+            line += f" {record.done:,.0f} {record.unit}"
+        return line + (f"  {step_line(self._step)}" if self._step else "")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Iterable[str] = ()) -> None:
+    """Print rows under a header, numbers to the right; every cell made safe."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    kept = set(left)
+    for column in columns:
+        drawn.add_column(
+            Text(safe(column)),
+            justify="left" if column in kept else "right",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for row in rows:
+        drawn.add_row(*(Text(cell(value)) for value in row))
+    # A pipe has no width: rich would assume 80 columns and cut.
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False).print(drawn)
+
+
+def cell(value: Any) -> str:
+    """One value for a person: numbers short, text safe, nothing for None."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case Mapping() | list() | tuple():
+            return safe(json.dumps(value))
+        case _:
+            return safe(str(value))
+
+
+def size(n: int) -> str:
+    """Bytes, for a person."""
+    value = float(n)
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError

@@ -1,0 +1,241 @@
+"""Verbs of a session's life: train, stop, logs, ls, show, rm, import, export."""
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from core import config as configs
+from core import jobs
+from core.errors import SaeTuiError, SessionError, UsageError
+from core.session import Session, free_name, listing
+from sae_tui.commands.output import add_set, as_json, cell, session_of, size, table, watched
+from sae_tui.text import safe
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the verbs."""
+    verb = verbs.add_parser("train", help="train an SAE from a configuration")
+    verb.add_argument("config", nargs="?", type=Path, help="a TOML file; `sae-tui config --example` prints one")
+    verb.add_argument("--preset", metavar="P", help="a shipped configuration instead of a file: demo, relu")
+    verb.add_argument("--name", help="the session's name (default: from the model and the SAE)")
+    verb.add_argument("--detach", action="store_true", help="train in a process of its own and return at once")
+    add_set(verb)
+    verb.set_defaults(run=train)
+
+    for name, run, text in (
+        ("stop", stop, "stop the session's job; a training keeps a checkpoint"),
+        ("show", show, "one session: state, progress, numbers"),
+        ("rm", remove, "delete a session, after asking"),
+        ("logs", logs, "what the session's jobs printed"),
+    ):
+        verb = verbs.add_parser(name, help=text)
+        verb.add_argument("name", help="the session")
+        verb.set_defaults(run=run)
+    verbs.choices["rm"].add_argument("--yes", action="store_true", help="do not ask")
+    verbs.choices["logs"].add_argument("-f", "--follow", action="store_true", help="print lines as they come")
+    verbs.choices["logs"].add_argument("-n", type=int, default=50, help="how many of the last lines (50)")
+
+    verbs.add_parser("ls", help="all sessions").set_defaults(run=ls)
+
+    verb = verbs.add_parser("import", help="make a session from an SAE in SAELens' layout")
+    verb.add_argument("path", type=Path, help="the folder with cfg.json and sae_weights.safetensors")
+    verb.add_argument("--as", dest="name", required=True, metavar="NAME", help="the session's name")
+    add_set(verb)
+    verb.set_defaults(run=import_)
+
+    verb = verbs.add_parser("export", help="copy a session's SAE, in SAELens' layout")
+    verb.add_argument("name", help="the session")
+    verb.add_argument("folder", type=Path, help="a folder that does not exist yet")
+    verb.set_defaults(run=export)
+
+
+def train(args: argparse.Namespace) -> int:
+    """`sae-tui train`."""
+    if (args.config is None) == (args.preset is None):
+        raise UsageError("train takes a configuration file or --preset", hint="try `sae-tui train --preset demo`")
+    values = configs.preset(args.preset) if args.preset else configs.read_values(args.config)
+    config = configs.parse(configs.with_settings(values, args.settings))
+    stem = args.preset or args.config.stem.lower()
+    session = Session.create(args.sessions, args.name or free_name(args.sessions, stem), config)
+    if args.detach:
+        jobs.start(session, "train")
+        return _started(args, session)
+    code = foreground(session)
+    if code == 0:
+        _show(args, session)
+    return code
+
+
+def foreground(session: Session) -> int:
+    """Train in this process; a session that could not even begin is removed again."""
+    from core import flow
+
+    try:
+        for _ in watched(jobs.run(session, "train", flow.train(session))):
+            pass
+    except UsageError:
+        if not session.checkpoints_dir.exists():
+            session.delete()
+        raise
+    if session.observed().state == "stopped":
+        kept = (
+            f"a checkpoint is in {session.checkpoints_dir}" if session.checkpoints_dir.exists() else "nothing to keep"
+        )
+        sys.stderr.write(f"sae-tui: stopped; {safe(kept)}\n")
+        return 130
+    return 0
+
+
+def _started(args: argparse.Namespace, session: Session) -> int:
+    if args.json:
+        as_json(session.summary())
+    else:
+        print(f"{session.name} is training; `sae-tui logs -f {session.name}` follows it, `sae-tui stop` ends it")
+    return 0
+
+
+def stop(args: argparse.Namespace) -> int:
+    """`sae-tui stop`."""
+    session = session_of(args)
+    seen = jobs.stop(session)
+    if args.json:
+        as_json(session.summary())
+    else:
+        print(f"{session.name} is {seen.state}")
+    return 0 if not seen.active else 1
+
+
+def logs(args: argparse.Namespace) -> int:
+    """`sae-tui logs`."""
+    session = session_of(args)
+    lines = jobs.follow(session, args.n) if args.follow else iter(jobs.tail(session, args.n))
+    if args.json:
+        as_json(list(lines))
+        return 0
+    for line in lines:
+        print(safe(line), flush=True)
+    return 0
+
+
+def ls(args: argparse.Namespace) -> int:
+    """`sae-tui ls`."""
+    summaries = [s.summary() for s in listing(args.sessions)]
+    if args.json:
+        as_json(summaries)
+    elif not summaries:
+        print(f"no sessions in {safe(str(args.sessions))}; `sae-tui demo` makes a first one")
+    else:
+        rows = [
+            (
+                s["name"], s["state"], s["phase"] if s["state"] == "running" else s["job"],
+                f"{s['step']}/{s['steps']}" if s["steps"] else None,
+                s["evaluation"].get("fvu", s["latest"].get("fvu")), s["evaluation"].get("l0", s["latest"].get("l0")),
+                s["evaluation"].get("ce_loss_score"), s["has_features"], size(s["size_bytes"]), age(s["started"]),
+            )
+            for s in summaries
+        ]  # fmt: skip
+        names = ("name", "state", "doing", "step", "FVU", "L0", "CE score", "features", "size", "age")
+        table(names, rows, left=("name", "state", "doing"))
+    return 0
+
+
+def age(since: float) -> str | None:
+    """How long ago, for a person; None where it never was."""
+    if not since:
+        return None
+    seconds = time.time() - since
+    for limit, unit, length in ((120, "s", 1), (7_200, "m", 60), (172_800, "h", 3_600)):
+        if seconds < limit:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds / 86_400:.0f}d"
+
+
+def show(args: argparse.Namespace) -> int:
+    """`sae-tui show`."""
+    _show(args, session_of(args))
+    return 0
+
+
+def _show(args: argparse.Namespace, session: Session) -> None:
+    summary = session.summary()
+    if args.json:
+        as_json(summary)
+        return
+    config = session.config()
+    lines: list[tuple[str, Any]] = [
+        ("session", session.name),
+        ("state", f"{summary['state']} ({summary['job']})" if summary["job"] else summary["state"]),
+        ("note", summary["note"]),
+        ("model", f"{config.model.name}  {config.model.hook}  {config.model.dtype}"),
+        (
+            "sae",
+            f"{config.sae.architecture}" + (f" k={config.sae.k}" if config.sae.architecture == "topk" else ""),
+        ),
+        ("corpus", config.corpus.name),
+        ("step", f"{summary['step']} of {summary['steps']}" if summary["steps"] else ""),
+        ("size", size(summary["size_bytes"])),
+        (
+            "features",
+            "analysed" if summary["has_features"] else f"none yet: `sae-tui analyze {session.name}`",
+        ),
+    ]
+    for name, value in lines:
+        if value:
+            print(f"{name:<10}{safe(str(value))}")
+    figures = summary["evaluation"] or summary["latest"]
+    if figures:
+        tokens = figures.get("tokens", {})
+        print("\non the test split" if tokens else "\nlast training batch")
+        for name, value in figures.items():
+            if name != "tokens":
+                print(f"  {name:<30}{cell(value):>12}" + (f"  on {tokens[name]:,} tokens" if name in tokens else ""))
+
+
+def remove(args: argparse.Namespace) -> int:
+    """`sae-tui rm`."""
+    session = session_of(args)
+    if not args.yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"rm asks before it deletes {session.name!r}", hint="add --yes where nobody can answer")
+        sys.stderr.write(f"delete {session.name} ({size(session.size_bytes())})? [y/N] ")
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            return 1
+    session.delete()
+    if args.json:
+        as_json({"name": session.name, "deleted": True})
+    else:
+        print(f"{session.name} is deleted")
+    return 0
+
+
+def import_(args: argparse.Namespace) -> int:
+    """`sae-tui import`."""
+    from core import flow
+
+    session = flow.import_sae(
+        args.sessions,
+        args.path,
+        args.name,
+        lambda found: configs.parse(configs.with_settings(found, args.settings)),
+    )
+    _show(args, session)
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """`sae-tui export`."""
+    session = session_of(args)
+    if args.folder.exists():
+        raise SessionError(f"{args.folder} exists already", hint="name a folder that does not")
+    try:
+        shutil.copytree(session.weights_dir(), args.folder)
+    except OSError as error:
+        raise SaeTuiError(f"{args.folder} cannot be written", hint=str(error)) from None
+    if args.json:
+        as_json({"name": session.name, "folder": str(args.folder)})
+    else:
+        print(f"{session.name} is in {safe(str(args.folder))}; sae-lens reads it with SAE.load_from_disk")
+    return 0

