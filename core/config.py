@@ -67,9 +67,10 @@ class CorpusConfig(Part):
         default="", description="a column to group documents by; empty: the corpus' own, or none"
     )
     document_chars: Count = Field(
-        default=4_000,
+        default=1_200,
         description="a longer text is cut at line ends into documents of at most this many "
-        "characters, which all fall into the same split",
+        "characters (some three blocks of the default context), which all fall into the same split; "
+        "short ones mix better and show a feature in more places",
     )
     calibration_share: Share = Field(
         default=0.05, description="share of the texts kept for choices (thresholds, coefficients)"

@@ -38,7 +38,7 @@ Record = Progress | Notice | StepReport | Evaluation
 BLOCK_BUFFER = 8_192
 """Blocks shuffled before the model reads them: mixing documents costs least while they are still token ids."""
 KEPT_CHECKPOINTS = 2
-DEMO_TRAIN_S, DEMO_EVALUATE_S, DEMO_CROSS_ENTROPY_S, DEMO_ANALYSE_S = 65, 8, 18, 22
+DEMO_TRAIN_S, DEMO_EVALUATE_S, DEMO_CROSS_ENTROPY_S, DEMO_ANALYSE_S = 50, 6, 14, 18
 """Seconds of model time the demo gives each part."""
 PASSES = 3
 """What a token costs in the cross-entropy figures, in whole passes: one clean, three of the layers above the hook."""
@@ -184,7 +184,7 @@ def prepare_demo() -> Generator[Record, None, tuple[RunConfig, LanguageModel]]:
     """The demo's configuration, its budgets measured for this machine, and its model.
 
     A generator whose return value is `(RunConfig, LanguageModel)`. The embedded model's precision is the faster one;
-    the budgets give each part its share of about two and a half minutes.
+    the budgets give each part its share of about two minutes.
     """
     values = configs.with_settings(configs.preset("demo"), [f"model.dtype={device.fastest_dtype(device.pick('auto'))}"])
     model = yield from load_model(configs.parse(values))

@@ -6,7 +6,7 @@ Knows no SAE: it reads activations at its hook point and lets a function edit th
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -253,28 +253,28 @@ def boot(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 
 
 def fired_hooks(bridge: Any, device: torch.device) -> list[HookInfo]:
-    """Every hook point that fires in a pass over two tokens, in the model's order.
+    """Every hook point that fires in a pass over two tokens and holds vectors, the usual names first.
 
     Some names of the bridge never fire, others cannot be hooked: only a pass tells.
     """
     owners = {}
     for path, module in bridge.original_model.named_modules():
         owners.setdefault(id(module), path.replace("._original_component", ""))
-    ids = torch.zeros(1, 2, dtype=torch.long, device=device)
+    seen: dict[str, tuple[str, tuple[int, ...]]] = {}
+    names = sorted(_names(bridge), key=lambda name: not re.fullmatch(r"blocks\.\d+\.hook_\w+", name))
+    with torch.no_grad(), ExitStack() as hooked:
+        for name in names:
+
+            def see(x: Tensor, hook: Any, name: str = name) -> None:
+                seen[name] = hook.name, tuple(x.shape)
+
+            with suppress(KeyError, ValueError, AttributeError):  # a name that stands for nothing in this model
+                hooked.enter_context(bridge.hooks(fwd_hooks=[(name, see)]))
+        bridge(torch.zeros(1, 2, dtype=torch.long, device=device), return_type=None)
     found = []
-    for name in _names(bridge):
-        seen: list[tuple[str, tuple[int, ...]]] = []
-
-        def see(x: Tensor, hook: Any, seen: list[tuple[str, tuple[int, ...]]] = seen) -> None:
-            seen.append((hook.name, tuple(x.shape)))
-
-        try:
-            with torch.no_grad(), bridge.hooks(fwd_hooks=[(name, see)]):
-                bridge(ids, return_type=None)
-        except (KeyError, ValueError, AttributeError, RuntimeError):
-            continue
-        if seen and seen[0][1][:2] == (1, 2):
-            owner, shape = seen[0]
+    for name in names:
+        owner, shape = seen.get(name, ("", ()))
+        if shape[:2] == (1, 2) and len(shape) > 2:
             component = bridge.get_submodule(owner.rpartition(".")[0]) if "." in owner else bridge
             found.append(HookInfo(name, shape[2:], owners.get(id(component), "")))
     return found

@@ -1,6 +1,7 @@
 """The verb demo: from nothing to a steered sentence on the embedded model, and a summary of what was found."""
 
 import argparse
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from sae_tui.commands.steer import generated, side_by_side
 from sae_tui.text import lit, safe
 
 HEADLINES = ("fvu", "l0", "dead_share", "ce_loss_score")
-PROMPT = "The most important thing about the future is"
+PROMPT = "Today I want to talk about the"
 CLEAR = """
     WITH top AS (
         SELECT e.feature, t.doc, lower(trim(t.text)) AS word
@@ -28,12 +29,12 @@ CLEAR = """
         FROM top GROUP BY feature
     )
     SELECT feature, word FROM summed JOIN features USING (feature)
-    WHERE docs >= 5 AND words <= 5 AND density < 0.02 AND regexp_full_match(word, '[a-z]{3,}')
+    WHERE docs >= 5 AND words <= 4 AND density < 0.02 AND regexp_full_match(word, '[a-z]{4,}')
     QUALIFY row_number() OVER (PARTITION BY word ORDER BY max DESC) = 1
-    ORDER BY words DESC, docs DESC, max DESC LIMIT 5
+    ORDER BY max DESC LIMIT 5
 """
-"""Five features whose strongest examples, in several documents, are on few different words."""
-STRENGTHS = (2.0, 4.0)
+"""Features whose strongest examples, in several documents, are on few different words."""
+STRENGTHS = (1.0, 2.0)
 """Multiples of a feature's largest activation, tried in turn."""
 
 
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 def _summary(session: Session, config: configs.RunConfig) -> dict[str, Any]:
     """What was found, as plain values."""
     with Store.open([session]) as store:
-        words = dict(store.query(CLEAR, 5).rows)
+        words = dict(store.query(CLEAR).rows)
         features = [
             {"word": words[f], "row": store.feature(f), "examples": store.examples(f, band=0, limit=3)} for f in words
         ]
@@ -80,25 +81,24 @@ def _summary(session: Session, config: configs.RunConfig) -> dict[str, Any]:
 
 
 def _steered(session: Session, words: dict[int, str]) -> Transcript | None:
-    """The edit that shows best, among features and the words they fire on most.
+    """The first edit whose text gains the word its feature fires on, or else the mildest that changes the text.
 
-    Best: the steered text gains the feature's word, or else differs most, and does not only repeat itself.
+    A text that mostly repeats itself counts for nothing.
     """
-    best: tuple[tuple[bool, int, float], Transcript] | None = None
+    best: tuple[tuple[bool, bool, float], Transcript] | None = None
     with Engine(session) as engine:
-        for feature, word in words.items():
-            for strength in STRENGTHS:
-                edit = Intervention("add", feature, strength, "max")
-                request = GenerationRequest(prompt=PROMPT, interventions=(edit,), tokens=20, temperature=0.0)
-                transcript = generated(engine, request)
-                plain, steered = (row.text.lower().split() for row in (transcript.baseline, transcript.steered))
-                gained = sum(word in w for w in steered) - sum(word in w for w in plain)
-                varied = len(set(steered)) > 0.6 * len(steered)
-                score = (varied, min(gained, 3), len(set(steered) - set(plain)) / max(1, len(steered)))
-                if best is None or score > best[0]:
-                    best = score, transcript
-                if varied and gained >= 2:
-                    return transcript
+        for strength, (feature, word) in itertools.product(STRENGTHS, words.items()):
+            edit = Intervention("add", feature, strength, "max")
+            request = GenerationRequest(prompt=PROMPT, interventions=(edit,), tokens=16, temperature=0.0)
+            transcript = generated(engine, request)
+            plain, steered = (row.text.lower().split() for row in (transcript.baseline, transcript.steered))
+            varied = plain != steered and len(set(steered)) > 0.6 * len(steered)
+            gained = any(word in w for w in set(steered) - set(plain))
+            score = varied, gained, -(transcript.mean_kl or 0.0)
+            if best is None or score > best[0]:
+                best = score, transcript
+            if varied and gained:
+                break
     return best[1] if best else None
 
 

@@ -44,7 +44,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = verbs.add_parser("feature", help="one feature: histogram, contexts, logits, neighbours")
     verb.add_argument("name", help="the session")
     verb.add_argument("id", type=int, help="the feature")
-    verb.add_argument("--limit", type=int, default=10, metavar="N", help="how many contexts (10)")
+    verb.add_argument("--limit", type=int, default=10, metavar="N", help="contexts in each band (10)")
     verb.set_defaults(run=feature)
 
     verb = verbs.add_parser("query", help="one SELECT over the feature database")
