@@ -90,11 +90,15 @@ def _line(record: jobs.Record) -> str:
         case StepReport():
             return (
                 f"step {record.step}  {record.activations:,} activations  loss {record.loss:.4g}  "
-                f"fvu {record.fvu:.4f}  l0 {record.l0:.1f}  dead {record.dead}  "
+                f"fvu {_figure(record.fvu)}  l0 {record.l0:.1f}  dead {record.dead}  "
                 f"{record.activations_per_s:,.0f} activations/s"
             )
         case Evaluation():
-            return "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
+            return "  ".join(f"{name} {_figure(value)}" for name, value in record.metrics.items())
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 if __name__ == "__main__":

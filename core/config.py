@@ -15,6 +15,7 @@ from tomlkit.items import Table
 
 from core.errors import ConfigError, nearest
 
+EMBEDDED = ("smollm2", "stdlib")
 PRESETS = Path(__file__).parent / "presets"
 
 Share = Annotated[float, Field(gt=0, lt=0.5)]
@@ -184,7 +185,9 @@ class AnalysisConfig(Part):
 
     activations: Count = Field(default=100_000, description="counted tokens of the test split to analyse")
     top_examples: Count = Field(default=20, description="strongest examples kept for each feature")
-    bands: int = Field(default=4, ge=0, description="lower quantile bands of which examples are kept too")
+    bands: int = Field(
+        default=4, ge=0, description="bands of equal width in activation, below the top, with examples of their own"
+    )
     band_examples: Count = Field(default=5, description="examples kept for each of those bands")
     histogram_bins: Count = Field(default=20, description="bins of a feature's activation histogram")
     top_tokens: Count = Field(default=10, description="tokens kept for each feature, and logits each way")
@@ -198,7 +201,7 @@ class RunConfig(Part):
     seed: int = Field(default=0, ge=0, lt=2**63, description="of every random draw")
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$",
         description="`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`",
     )
     strict: bool = Field(
@@ -275,6 +278,16 @@ def with_settings(values: Mapping[str, Any], settings: list[str]) -> dict[str, A
                 raise ConfigError(f"{part!r} in {key.strip()!r} is a value, not a part")
         place[last] = _toml_value(text.strip())
     return merged
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """`config` with a model or corpus that is a local path made absolute: a session is used from anywhere."""
+    values = config.model_dump()
+    for part in ("model", "corpus"):
+        path = Path(values[part]["name"]).expanduser()
+        if path.exists() and values[part]["name"] not in EMBEDDED:
+            values[part]["name"] = str(path.resolve())
+    return RunConfig.model_validate(values)
 
 
 def to_toml(config: RunConfig) -> str:

@@ -78,18 +78,18 @@ class Reconstruction:
         """The mean activation."""
         return (self.sum_x / self.n).float()
 
-    def metrics(self) -> dict[str, float]:
-        """All metrics that need no forward pass; see the module."""
+    def metrics(self) -> dict[str, float | None]:
+        """All metrics that need no forward pass, see the module; None where a ratio has nothing beneath it."""
         error, square, cosine, ratio, square_hat, dot, active, total = self.sums.tolist()
         variance = square - float(self.sum_x.pow(2).sum()) / self.n
-        fvu = error / variance
+        fvu = _ratio(error, variance)
         return {
             "fvu": fvu,
-            "explained_variance": 1 - fvu,
+            "explained_variance": None if fvu is None else 1 - fvu,
             "mse": error / self.n,
             "cossim": cosine / self.n,
             "l2_ratio": ratio / self.n,
-            "relative_reconstruction_bias": square_hat / dot,
+            "relative_reconstruction_bias": _ratio(square_hat, dot),
             "l0": active / self.n,
             "l1": total / self.n,
             "sparsity": 1 - active / self.n / self.d_sae,
@@ -105,11 +105,13 @@ def evaluate(
     *,
     activations: int,
     ce_tokens: int,
-) -> Iterator[Progress]:
+    ce_blocks: int = 4,
+) -> Generator[Progress, None, Evaluation]:
     """Measure `sae` at the model's hook point; a generator whose return value is an `Evaluation`.
 
     `batches(n)` begins the test split anew, n blocks at a time. The cross-entropy figures take `ce_tokens`
-    predictions, the others `activations` positions. Raises CorpusError where the split has no counted position.
+    predictions, `ce_blocks` blocks at a time (which bounds the memory of their logits); the others take `activations`
+    positions. Raises CorpusError where the split has no counted position.
     """
     sums = Reconstruction(sae.d_in, sae.d_sae, model.device)
     for batch in batches(16):
@@ -126,7 +128,7 @@ def evaluate(
         raise CorpusError("the test split has no counted token", hint="give a larger corpus or corpus.test_share")
     metrics = sums.metrics()
     tokens = dict.fromkeys(metrics, sums.n)
-    losses, predictions = yield from _cross_entropies(model, sae, batches, sums.mean, ce_tokens)
+    losses, predictions = yield from _cross_entropies(model, sae, lambda: batches(ce_blocks), sums.mean, ce_tokens)
     if predictions:
         metrics |= losses
         tokens |= dict.fromkeys(losses, predictions)
@@ -134,12 +136,12 @@ def evaluate(
 
 
 def _cross_entropies(
-    model: LanguageModel, sae: SAE, batches: Callable[[int], Iterator[Blocks]], mean: Tensor, budget: int
-) -> Generator[Progress, None, tuple[dict[str, float], int]]:
+    model: LanguageModel, sae: SAE, batches: Callable[[], Iterator[Blocks]], mean: Tensor, budget: int
+) -> Generator[Progress, None, tuple[dict[str, float | None], int]]:
     """The ce_loss_* and kl metrics; returns them and the number of predictions they stand on."""
     totals = torch.zeros(5, dtype=torch.float64)
     n = 0
-    for batch in batches(4):
+    for batch in batches():
         ids = torch.from_numpy(batch.ids).to(model.device)
         counted = torch.from_numpy(batch.counted).to(model.device).unsqueeze(-1)
         scored = torch.from_numpy(predicted(batch)).to(model.device)
@@ -154,7 +156,7 @@ def _cross_entropies(
             logits = _log_probs(split.logits_with(torch.where(counted, stand_in, split.x)), scored)
             totals[place] += -logits.gather(1, target).double().sum().cpu()
             if place == 1:
-                totals[4] += (clean.exp() * (clean - logits)).double().sum().cpu()
+                totals[4] += (clean.exp() * (clean - logits)).sum(dtype=torch.float64).cpu()
         n += int(scored.sum())
         yield Progress(phase="measuring cross-entropy", done=n, total=budget, unit="tokens")
         if n >= budget:
@@ -167,7 +169,7 @@ def _cross_entropies(
         "ce_loss_sae": sae_ce,
         "ce_loss_zero": zero_ce,
         "ce_loss_mean": mean_ce,
-        "ce_loss_score": (zero_ce - sae_ce) / (zero_ce - clean_ce),
+        "ce_loss_score": _ratio(zero_ce - sae_ce, zero_ce - clean_ce),
         "kl": kl,
     }, n
 
@@ -176,6 +178,10 @@ def predicted(batch: Blocks) -> Bool[np.ndarray, "b t-1"]:
     """Positions whose next token is scored: a token of the same document, not an inserted one."""
     same = batch.doc[:, 1:] == batch.doc[:, :-1]
     return same & (batch.doc_pos[:, 1:] >= 0)
+
+
+def _ratio(above: float, below: float) -> float | None:
+    return above / below if below else None
 
 
 def _log_probs(logits: Tensor, scored: Tensor) -> Float[Tensor, "n v"]:

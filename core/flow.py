@@ -7,6 +7,7 @@ Every function here is a generator of records and leaves its results in the sess
 work. The only file that joins stages.
 """
 
+import contextlib
 import copy
 import json
 import random
@@ -22,8 +23,8 @@ from torch import Tensor
 from core import activations, corpus, device, tokens
 from core import config as configs
 from core.analysis import build, collect
-from core.config import ModelConfig, RunConfig
-from core.errors import ConfigError, CorpusError, ModelError
+from core.config import RunConfig
+from core.errors import ConfigError, CorpusError, ModelError, SessionError
 from core.evaluate import evaluate as measure
 from core.models import load
 from core.models.language import HookInfo, LanguageModel, boot, fired_hooks
@@ -35,9 +36,11 @@ from core.session import Session, replace_file
 from core.training import loop
 
 Record = Progress | Notice | StepReport | Evaluation
-BLOCK_BUFFER = 8_192
-"""Blocks shuffled before the model reads them: mixing documents costs least while they are still token ids."""
+BLOCK_BUFFER, MIXED_TOKENS = 8_192, 2**20
+"""Blocks, and tokens, shuffled before the model reads them: documents mix cheapest while they are token ids."""
 KEPT_CHECKPOINTS = 2
+LOGITS = 2**25
+"""Logits held at once in evaluation: 128 MB in float32, and a few times that in all."""
 DEMO_TRAIN_S, DEMO_EVALUATE_S, DEMO_CROSS_ENTROPY_S, DEMO_ANALYSE_S = 50, 6, 14, 18
 """Seconds of model time the demo gives each part."""
 PASSES = 3
@@ -75,6 +78,10 @@ def load_sae(session: Session, model: LanguageModel) -> SAE:
 def train(session: Session, model: LanguageModel | None = None) -> Iterator[Record]:
     """Train the session's SAE and save it to `sae/`; metrics go to `metrics.jsonl`, checkpoints to `checkpoints/`."""
     config = session.config()
+    if session.sae_dir.exists() or session.checkpoints_dir.exists():
+        raise SessionError(
+            f"session {session.name!r} has been trained already", hint="train under another name, or remove it first"
+        )
     if config.strict:
         yield from _check_budget(config, model)
     if model is None:
@@ -82,24 +89,26 @@ def train(session: Session, model: LanguageModel | None = None) -> Iterator[Reco
     sae = architectures.build(config.sae, model.d_in).to(model.device)
     yield Notice(message=f"{sae.architecture} SAE, {model.d_in} -> {sae.d_sae} features, on {model.device}")
     trained = 0
+    final = sae
 
     def save(step: int, scale: float) -> None:
-        files.save(_folded(sae, scale), session.checkpoints_dir / str(step), _metadata(config, trained))
+        nonlocal final
+        final = _folded(sae, scale)
+        files.save(final, session.checkpoints_dir / str(step), _metadata(config, trained))
         _forget_checkpoints(session)
 
-    stream = _training_activations(config, model)
-    for record in loop.train(sae, stream, config, save=save):
-        if isinstance(record, StepReport):
-            trained = record.activations
-            session.append_metrics(asdict(record))
-        elif isinstance(record, Progress) and record.unit == "activations":
-            trained = int(record.done)
-        yield record
+    # Closed here and not by the garbage collector, which would swallow an error of the last checkpoint.
+    with contextlib.closing(loop.train(sae, _training_activations(config, model), config, save=save)) as reports:
+        for record in reports:
+            if isinstance(record, StepReport):
+                session.append_metrics(asdict(record))
+            elif isinstance(record, Progress) and record.phase == "training":
+                trained = int(record.done)
+            yield record
     if trained < config.budget.activations:
         yield Notice(
             message=f"the corpus ended after {trained:,} activations; the budget was {config.budget.activations:,}"
         )
-    final = files.load(session.weights_dir())
     files.save(final, session.sae_dir, _metadata(config, trained))
 
 
@@ -117,7 +126,12 @@ def evaluate(session: Session, model: LanguageModel | None = None, *, settings: 
         return tokens.stacked(tokens.blocks(documents, language.tokens, config.tokens), n)
 
     result = yield from measure(
-        model, sae, batches, activations=config.evaluation.activations, ce_tokens=config.evaluation.ce_tokens
+        model,
+        sae,
+        batches,
+        activations=config.evaluation.activations,
+        ce_tokens=config.evaluation.ce_tokens,
+        ce_blocks=max(1, LOGITS // (config.tokens.context * model.n_vocab)),
     )
     replace_file(session.evaluation_path, json.dumps(result.to_json(), indent=1))
     yield result
@@ -153,10 +167,10 @@ def load_engine(session: Session) -> Generator[Progress, None, tuple[LanguageMod
     return model, load_sae(session, model)
 
 
-def import_sae(root: Path, folder: Path, name: str, settings: Callable[[dict[str, object]], RunConfig]) -> Session:
+def import_sae(root: Path, folder: Path, name: str, settings: Sequence[str] = ()) -> Session:
     """A new session from an SAE in SAELens' layout; it is ready to be evaluated, analysed and steered with.
 
-    `settings` turns the configuration read from the SAE's own metadata into the one to use.
+    The configuration is read from the SAE's own metadata; `settings`, as `--set` takes them, go before.
     Raises ModelError for files that do not fit, SessionError for a name that is taken.
     """
     sae = files.load(folder)
@@ -168,16 +182,26 @@ def import_sae(root: Path, folder: Path, name: str, settings: Callable[[dict[str
     found["model"] = {k: v for k, v in model.items() if v}
     block = {"context": metadata.get("context_size"), "prepend_bos": metadata.get("prepend_bos")}
     found["tokens"] = {k: v for k, v in block.items() if v is not None}
-    session = Session.create(root, name, settings(found))
-    files.save(sae, session.sae_dir, metadata)
+    values = configs.with_settings(found, list(settings))
+    for field in ("name", "hook"):
+        if not values["model"].get(field):
+            raise ModelError(f"the SAE's cfg.json does not say its model.{field}", hint=f"add --set model.{field}=...")
+    config = configs.with_absolute_paths(configs.parse(values))
+    session = Session.create(root, name, config)
+    try:
+        files.save(sae, session.sae_dir, metadata | {"model_name": config.model.name, "hook_name": config.model.hook})
+    except BaseException:
+        session.delete()
+        raise
     return session
 
 
-def probe_hooks(name: str) -> Generator[Progress, None, list[HookInfo]]:
+def probe_hooks(config: RunConfig) -> Generator[Progress, None, list[HookInfo]]:
     """Load a model and find every hook point that fires; a generator whose return value is a list of `HookInfo`."""
-    place = device.pick("auto")
-    model, tokenizer = yield from load.load(ModelConfig(name=name), place)
-    return fired_hooks(boot(name, model, tokenizer, place), place)
+    place = device.pick(config.device)
+    model, tokenizer = yield from load.load(config.model, place)
+    yield Progress(phase="probing hook points")
+    return fired_hooks(boot(config.model.name, model, tokenizer, place), place)
 
 
 def prepare_demo() -> Generator[Record, None, tuple[RunConfig, LanguageModel]]:
@@ -229,7 +253,7 @@ def _rounded(tokens: float, least: int, most: int) -> int:
 def _configured(session: Session, settings: Sequence[str]) -> RunConfig:
     """The session's configuration with some fields changed for this job alone."""
     values = session.config().model_dump(exclude_none=True)
-    return configs.parse(configs.with_settings(values, list(settings)))
+    return configs.with_absolute_paths(configs.parse(configs.with_settings(values, list(settings))))
 
 
 def _training_activations(config: RunConfig, model: LanguageModel) -> loop.Batches:
@@ -237,7 +261,10 @@ def _training_activations(config: RunConfig, model: LanguageModel) -> loop.Batch
     training, budget = config.training, config.budget.activations
     documents = corpus.documents(config.corpus, "train", seed=config.seed)
     blocks = tokens.blocks(documents, model.tokens, config.tokens)
-    mixed = corpus.shuffled(blocks, BLOCK_BUFFER, random.Random(config.seed))
+    context = config.tokens.context
+    # Four budgets' worth of blocks mix as well as all: no more text is read before the first step than helps.
+    held = max(64, min(BLOCK_BUFFER, MIXED_TOKENS // context, 4 * budget // context))
+    mixed = corpus.shuffled(blocks, held, random.Random(config.seed))
     chunks = activations.harvest(model, tokens.stacked(mixed, training.model_batch_blocks))
     return activations.shuffled(
         _limited(chunks, budget),

@@ -41,8 +41,8 @@ class StepReport:
     """What is minimised: reconstruction + sparsity + auxiliary."""
     mse: float
     """mean over the batch of the squared error summed over d_in."""
-    fvu: float
-    """Fraction of variance unexplained, of the batch."""
+    fvu: float | None
+    """Fraction of variance unexplained, of the batch; None where all its activations are the same."""
     l0: float
     """Mean number of active features."""
     l1: float
@@ -62,7 +62,8 @@ class StepReport:
 class Evaluation:
     """Metrics on the test split, by the names of `core.evaluate`, and the number of tokens each stands on."""
 
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
+    """None where a figure is not defined on this sample."""
     tokens: dict[str, int]
 
     def to_json(self) -> dict[str, object]:
@@ -84,7 +85,7 @@ class Example:
     """A feature active somewhere: the place, its strength, and the tokens around it."""
 
     band: int
-    """0 for the top examples, 1.. for lower quantile bands, strongest first."""
+    """0 for the top examples, 1.. for lower bands of equal width in activation, strongest first."""
     rank: int
     token_idx: int
     value: float

@@ -199,12 +199,7 @@ class Session:
     @classmethod
     def create(cls, root: Path, name: str, config: configs.RunConfig) -> "Session":
         """A new session's folder with its configuration. Raises SessionError; leaves nothing half-made."""
-        session = cls(root / checked_name(name))
-        if session.path.exists():
-            raise SessionError(
-                f"a session {name!r} already exists in {root}",
-                hint=f"choose another name, or remove it with `sae-tui rm {name}`",
-            )
+        session = cls(root / unused_name(root, name))
         with replacing(session.path) as beside:
             beside.mkdir()
             (beside / session.config_path.name).write_text(configs.to_toml(config), encoding="utf-8")
@@ -324,6 +319,16 @@ def checked_name(name: str) -> str:
         raise SessionError(
             f"{name!r} cannot name a session",
             hint="use small letters, digits, '.', '_' and '-', beginning with a letter or digit",
+        )
+    return name
+
+
+def unused_name(root: Path, name: str) -> str:
+    """`name`, where it may name a new session in `root`. Raises SessionError."""
+    if (root / checked_name(name)).exists():
+        raise SessionError(
+            f"a session {name!r} already exists in {root}",
+            hint=f"choose another name, or remove it with `sae-tui rm {name}`",
         )
     return name
 

@@ -89,7 +89,8 @@ def blocks(documents: Iterable[Document], tokenizer: Tokenizer, config: TokensCo
 
 def prompt_block(text: str, tokenizer: Tokenizer, config: TokensConfig) -> Block:
     """One row of any length, not padded, begun with BOS as blocks are. Raises UsageError if empty."""
-    [ids] = tokenizer.encode([text])
+    # What a shell passes on may hold broken bytes, which no tokenizer takes.
+    [ids] = tokenizer.encode([text.encode("utf-8", "replace").decode("utf-8")])
     stream = _stream(0, ids, tokenizer, config)
     if not stream.shape[1]:
         raise UsageError("the text has no token", hint="give at least a word")

@@ -5,13 +5,17 @@ progress and errors to stderr.
 """
 
 import argparse
+import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from core.errors import SaeTuiError
+from platformdirs import user_state_path
+
+from core.errors import SaeTuiError, sentence
 from core.session import default_root
 from sae_tui.commands import features, runs, setup, steer
 from sae_tui.text import safe
@@ -40,6 +44,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Raises SystemExit only for --help, --version and bad options."""
     # The libraries' own progress bars would fall between our lines.
     os.environ.setdefault("TQDM_DISABLE", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 gets question marks, not an error
+            stream.reconfigure(errors="replace")
     top = parser()
     args = top.parse_args(arguments)
     if args.verb is None:
@@ -50,9 +57,19 @@ def run(arguments: Sequence[str]) -> int:
     except SaeTuiError as error:
         sys.stderr.write(f"sae-tui: {safe(str(error))}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("sae-tui: stopped\n")
-        return 130
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        sys.stderr.write("sae-tui: stopped\n")
+        return 130
+    except Exception as error:
+        sys.stderr.write(f"sae-tui: {safe(sentence(error, str(_kept_traceback())))}\n")
+        return 1
+
+
+def _kept_traceback() -> Path:
+    """Write the traceback of the error at hand where a person can find it, and return the file."""
+    path = user_state_path("sae-tui", ensure_exists=True) / "error.txt"
+    path.write_text(traceback.format_exc(), encoding="utf-8")
+    return path

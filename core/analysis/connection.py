@@ -96,7 +96,8 @@ def _load_labels(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Sessi
     columns = ", ".join(f'TRY_CAST("{name}" AS {kind}) AS "{name}"' for name, kind in LABELS.items())
     connection.execute(
         f"CREATE TABLE labels AS SELECT {columns} FROM (SELECT unnest(from_json($1, $2), max_depth := 2))",
-        [json.dumps(rows), shape],
+        # A lone surrogate, which JSON may hold, is no text to DuckDB.
+        [json.dumps(rows, ensure_ascii=False).encode("utf-8", "replace").decode(), shape],
     )
 
 

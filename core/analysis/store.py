@@ -189,6 +189,8 @@ class Store:
     def query(self, sql: str, limit: int = 1_000) -> Result:
         """The first `limit` rows of a person's query, which has to pass the guard. Raises QueryError."""
         began = time.perf_counter()
+        if limit < 0:
+            raise QueryError(f"a limit of {limit} rows", hint="give 0 or more")
         with self._cursor() as cursor:
             _execute_read_only(cursor, select_only(cursor, sql))
             described = cursor.description or []

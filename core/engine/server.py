@@ -70,7 +70,7 @@ class ModelBackend:
     def generate(self, request: GenerationRequest) -> Generator[TokenReport, None, None]:
         """Baseline and steered text."""
         scales = None
-        if self._session.database_path.is_file():
+        if self._session.database_path.is_file() and any(e.unit != "raw" for e in request.interventions):
             from core.analysis.store import Store
 
             with contextlib.closing(Store.open([self._session])) as store:

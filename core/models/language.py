@@ -18,6 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from core.errors import ModelError, nearest
 
+PROBE = (7, 11)
+"""Rows and tokens of a probe pass: numbers that no model has as heads or widths."""
 Edit = Callable[[Tensor], Tensor]
 """Maps activations `[b t d_in]` to what takes their place."""
 
@@ -34,14 +36,19 @@ class TextTokenizer:
         self.eos_ids: frozenset[int] = frozenset([] if eos is None else [eos])
         self.pad_id: int = next((i for i in (self._tokenizer.pad_token_id, eos) if i is not None), 0)
         self.special_ids: frozenset[int] = frozenset(tokenizer.all_special_ids)
+        self._before: int = self._tokenizer("a", add_special_tokens=False)["input_ids"][-1]
+        self._before_text = self.decode([self._before])
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text."""
         return self._tokenizer(texts, add_special_tokens=False)["input_ids"]
 
     def text(self, token_id: int) -> str:
-        """One token as text; part of a character reads as U+FFFD."""
-        return self.decode([token_id])
+        """One token as text; part of a character reads as U+FFFD.
+
+        Decoded behind another token, since some tokenizers drop the space at the beginning of a text.
+        """
+        return self.decode([self._before, token_id]).removeprefix(self._before_text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """A sequence of tokens as text, special tokens spelled out."""
@@ -159,13 +166,18 @@ class LanguageModel:
         return (even * signs).float(), bool((norm(ones) - norm(-ones)).abs().max() < 1e-3)
 
     def _probed_shape(self) -> tuple[int, ...]:
-        """The hook's shape without batch and position, from a pass over two tokens."""
+        """The hook's shape without batch and position, from a pass over a few tokens."""
         found: list[Tensor] = []
         try:
             with torch.no_grad(), self._hooked(lambda x: found.append(x)):
-                self.bridge(torch.zeros(1, 2, dtype=torch.long, device=self.device), return_type=None)
+                self.bridge(torch.zeros(PROBE, dtype=torch.long, device=self.device), return_type=None)
         except (KeyError, ValueError):
             found.clear()
+        if (found and found[0].shape[:2] != PROBE) or (found and found[0].ndim < 3):
+            raise ModelError(
+                f"{self.hook} of {self.name} holds no vector for each token but {tuple(found[0].shape)}",
+                hint=f"`sae-tui hooks {self.name}` lists those that do",
+            )
         if not found:
             raise ModelError(
                 f"{self.name} has no hook point {self.hook!r} that fires",
@@ -253,7 +265,7 @@ def boot(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 
 
 def fired_hooks(bridge: Any, device: torch.device) -> list[HookInfo]:
-    """Every hook point that fires in a pass over two tokens and holds vectors, the usual names first.
+    """Every hook point that fires in a pass over a few tokens and holds vectors, the usual names first.
 
     Some names of the bridge never fire, others cannot be hooked: only a pass tells.
     """
@@ -270,11 +282,11 @@ def fired_hooks(bridge: Any, device: torch.device) -> list[HookInfo]:
 
             with suppress(KeyError, ValueError, AttributeError):  # a name that stands for nothing in this model
                 hooked.enter_context(bridge.hooks(fwd_hooks=[(name, see)]))
-        bridge(torch.zeros(1, 2, dtype=torch.long, device=device), return_type=None)
+        bridge(torch.zeros(PROBE, dtype=torch.long, device=device), return_type=None)
     found = []
     for name in names:
         owner, shape = seen.get(name, ("", ()))
-        if shape[:2] == (1, 2) and len(shape) > 2:
+        if shape[:2] == PROBE and len(shape) > 2:
             component = bridge.get_submodule(owner.rpartition(".")[0]) if "." in owner else bridge
             found.append(HookInfo(name, shape[2:], owners.get(id(component), "")))
     return found

@@ -76,6 +76,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read", hint=str(error)) from None
+    if not isinstance(values, dict) or not isinstance(values.get("metadata", {}), dict):
+        raise ModelError(f"{path} is not SAELens' cfg.json", hint="it should be an object with `metadata` in it")
     if "metadata" not in values:
         raise ModelError(
             f"{path} was written by sae-lens before 6.0",
@@ -91,7 +93,8 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{path}: its activations are normalised by {values['normalize_activations']!r}",
             hint="only SAEs that take raw activations ('none') can be read",
         )
-    if missing := [k for k in ("d_in", "d_sae") if not isinstance(values.get(k), int)]:
+    wanted = ("d_in", "d_sae", "k") if values["architecture"] == "topk" else ("d_in", "d_sae")
+    if missing := [k for k in wanted if not isinstance(values.get(k), int) or values[k] < 1]:
         raise ModelError(f"{path} lacks {' and '.join(missing)}", hint="it is not a whole SAELens cfg.json")
     return values
 

@@ -6,7 +6,7 @@ called when a checkpoint is due, when the generator is closed, and at the end.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,7 @@ Batches = Iterator[Float[Tensor, "batch d_in"] | int]
 
 def train(
     sae: SAE, batches: Batches, config: RunConfig, *, save: Callable[[int, float], None]
-) -> Iterator[StepReport | Progress | Notice]:
+) -> Generator[StepReport | Progress | Notice, None, None]:
     """Train `sae` in place until the budget is spent or the batches end.
 
     Between its batches, `batches` yields the number of activations gathered for the next ones. `save(step, scale)`
@@ -130,7 +130,7 @@ class _Run:
             elapsed_s=round(now - self.began, 3),
             loss=float(losses.total),
             mse=float(losses.mse),
-            fvu=float(losses.mse / variance),
+            fvu=float(losses.mse / variance) if variance > 0 else None,
             l0=float(losses.l0),
             l1=float(losses.l1),
             sparsity_loss=float(losses.sparsity),

@@ -11,7 +11,7 @@ from core import config as configs
 from core import jobs
 from core.analysis.store import Store
 from core.engine.client import Engine
-from core.session import Session, free_name
+from core.session import Session, free_name, unused_name
 from core.steering.interventions import GenerationRequest, Intervention
 from core.steering.transcript import Transcript
 from sae_tui.commands.output import as_json, cell, finished, watched
@@ -43,8 +43,9 @@ def run(args: argparse.Namespace) -> int:
     from core import flow
 
     began = time.monotonic()
+    name = unused_name(args.sessions, args.name or free_name(args.sessions, "demo"))
     config, model = finished(flow.prepare_demo())
-    session = Session.create(args.sessions, args.name or free_name(args.sessions, "demo"), config)
+    session = Session.create(args.sessions, name, config)
     stages: dict[jobs.Verb, Any] = {"train": flow.train, "evaluate": flow.evaluate, "analyze": flow.analyze}
     for verb, stage in stages.items():
         for _ in watched(jobs.run(session, verb, stage(session, model))):

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -58,7 +59,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def analyze(args: argparse.Namespace) -> int:
     """`sae-tui analyze`."""
     settings = list(args.settings)
-    settings += [f"corpus.name={args.corpus}"] if args.corpus else []
+    settings += [f"corpus.name={json.dumps(args.corpus)}"] if args.corpus else []
     settings += [f"analysis.activations={args.tokens}"] if args.tokens is not None else []
     session = session_of(args)
     code = _job(args, session, "analyze", settings)
@@ -95,7 +96,10 @@ def _job(args: argparse.Namespace, session: Session, verb: jobs.Verb, settings: 
     """Run a job here, or start it detached."""
     if args.detach:
         jobs.start(session, verb, [w for s in settings for w in ("--set", s)])
-        print(f"{session.name}: {verb} is running; `sae-tui logs -f {session.name}` follows it")
+        if args.json:
+            as_json(session.summary())
+        else:
+            print(f"{session.name}: {verb} is running; `sae-tui logs -f {session.name}` follows it")
         return 0
     from core import flow
 

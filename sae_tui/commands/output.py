@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -29,8 +30,20 @@ PLAIN_EVERY_S = 10.0
 
 
 def as_json(value: Any) -> None:
-    """Print a value as JSON, in ASCII, so that no character in it reaches a terminal raw."""
-    print(json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False))
+    """Print a value as JSON, in ASCII, so that no character in it reaches a terminal raw; NaN becomes null."""
+    print(json.dumps(_finite(value), indent=1, ensure_ascii=True, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value
 
 
 def session_of(args: argparse.Namespace) -> Session:
@@ -70,7 +83,7 @@ def finished(work: Generator[Any, None, T]) -> T:
 def step_line(report: records.StepReport) -> str:
     """The figures of a step on one line."""
     return (
-        f"step {report.step}  loss {report.loss:.4g}  FVU {report.fvu:.4f}  L0 {report.l0:.1f}  "
+        f"step {report.step}  loss {report.loss:.4g}  FVU {cell(report.fvu)}  L0 {report.l0:.1f}  "
         f"dead {report.dead}  {report.activations_per_s:,.0f} act/s"
     )
 
@@ -104,7 +117,7 @@ class _Bars:
         if isinstance(record, records.Notice):
             self._progress.console.print(Text(safe(record.message)))
         elif isinstance(record, records.StepReport):
-            self._figures = f"FVU {record.fvu:.3f} L0 {record.l0:.0f} dead {record.dead}"
+            self._figures = f"FVU {cell(record.fvu)} L0 {record.l0:.0f} dead {record.dead}"
         elif isinstance(record, records.Progress):
             if record.phase != self._phase:
                 self._phase, self._figures = record.phase, ""

@@ -57,14 +57,14 @@ def train(args: argparse.Namespace) -> int:
     if (args.config is None) == (args.preset is None):
         raise UsageError("train takes a configuration file or --preset", hint="try `sae-tui train --preset demo`")
     values = configs.preset(args.preset) if args.preset else configs.read_values(args.config)
-    config = configs.parse(configs.with_settings(values, args.settings))
+    config = configs.with_absolute_paths(configs.parse(configs.with_settings(values, args.settings)))
     stem = args.preset or args.config.stem.lower()
     session = Session.create(args.sessions, args.name or free_name(args.sessions, stem), config)
     if args.detach:
         jobs.start(session, "train")
         return _started(args, session)
     code = foreground(session)
-    if code == 0:
+    if code == 0 or args.json:
         _show(args, session)
     return code
 
@@ -215,12 +215,7 @@ def import_(args: argparse.Namespace) -> int:
     """`sae-tui import`."""
     from core import flow
 
-    session = flow.import_sae(
-        args.sessions,
-        args.path,
-        args.name,
-        lambda found: configs.parse(configs.with_settings(found, args.settings)),
-    )
+    session = flow.import_sae(args.sessions, args.path, args.name, args.settings)
     _show(args, session)
     return 0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from core import config as configs
 from sae_tui.commands import demo
-from sae_tui.commands.output import as_json, finished, size, table
+from sae_tui.commands.output import add_set, as_json, finished, size, table
 from sae_tui.text import safe
 
 
@@ -32,6 +32,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = verbs.add_parser("hooks", help="the hook points of a model that fire, with width and module")
     verb.add_argument("model", help="smollm2, a folder, a hub name or an alias")
     verb.add_argument("--all", action="store_true", help="of every block, not only the first")
+    add_set(verb)
     verb.set_defaults(run=hooks)
 
     verb = verbs.add_parser("doctor", help="what this machine has: terminal, torch, GPU, model, cache")
@@ -53,7 +54,8 @@ def hooks(args: argparse.Namespace) -> int:
     """`sae-tui hooks`."""
     from core import flow
 
-    found = finished(flow.probe_hooks(args.model))
+    values = configs.with_settings({"model": {"name": args.model}}, args.settings)
+    found = finished(flow.probe_hooks(configs.parse(values)))
     if not args.all:
         found = [h for h in found if not h.name.startswith("blocks.") or h.name.startswith("blocks.0.")]
     if args.json:

@@ -5,13 +5,16 @@ import contextlib
 import difflib
 import sys
 from collections.abc import Generator, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from core.analysis.store import Store
 from core.engine import protocol
 from core.engine.client import Engine
 from core.errors import UsageError
 from core.records import Progress, TokenReport
-from core.steering.interventions import GenerationRequest, Intervention, from_option
+from core.session import Session
+from core.steering.interventions import GenerationRequest, Intervention, Scales, from_option
 from core.steering.transcript import MadeWith, Transcript, collect
 from sae_tui.commands.output import as_json, session_of, watched
 from sae_tui.text import safe
@@ -62,8 +65,9 @@ def steer(args: argparse.Namespace) -> int:
     if (args.prompt is None) == (args.replay is None):
         raise UsageError("steer takes --prompt TEXT or --replay FILE")
     session = session_of(args)
-    if args.replay:
-        request = Transcript.load(args.replay).request()
+    replayed = Transcript.load(args.replay) if args.replay else None
+    if replayed:
+        request = as_it_was(replayed)
     else:
         edits: tuple[Intervention, ...] = tuple(from_option(kind, text, where=args.where) for kind, text in args.edits)
         request = GenerationRequest(
@@ -71,7 +75,9 @@ def steer(args: argparse.Namespace) -> int:
             temperature=args.temperature, seed=args.seed,
         )  # fmt: skip
     with Engine(session) as engine:
-        transcript = generated(engine, request)
+        transcript = generated(engine, request, _scales(session, request))
+    if replayed and replayed.made_with != transcript.made_with:
+        sys.stderr.write(f"sae-tui: {_difference(replayed.made_with, transcript.made_with)}: tokens may differ\n")
     path = transcript.save(session)
     if args.json:
         as_json({**transcript.to_json(), "file": str(path)})
@@ -82,7 +88,39 @@ def steer(args: argparse.Namespace) -> int:
     return 0
 
 
-def generated(engine: Engine, request: GenerationRequest) -> Transcript:
+def as_it_was(transcript: Transcript) -> GenerationRequest:
+    """What to ask for to get a transcript's tokens again: strengths in the raw units they had then.
+
+    Raises UsageError where interventions changed while it streamed, which a single request cannot repeat.
+    """
+    if transcript.changes:
+        raise UsageError("that transcript's interventions changed while it streamed", hint="replay it in the workbench")
+    scales = transcript.scales or {}
+    edits = tuple(
+        edit
+        if edit.unit == "raw"
+        else replace(edit, unit="raw", value=edit.value * float(scales[edit.feature][edit.unit] or 0))
+        for edit in transcript.interventions
+    )
+    return replace(transcript.request(), interventions=edits)
+
+
+def _scales(session: Session, request: GenerationRequest) -> Scales | None:
+    """What the engine takes for multiples of p99 and max: kept with the transcript, as an analysis may change them."""
+    features = sorted({edit.feature for edit in request.interventions if edit.unit != "raw"})
+    if not features or not session.database_path.is_file():
+        return None
+    with Store.open([session]) as store:
+        return store.scales(features)
+
+
+def _difference(then: MadeWith, now: MadeWith) -> str:
+    """Which of the things that a replay depends on are not the same."""
+    pairs = zip(asdict(then).items(), asdict(now).values(), strict=True)
+    return "; ".join(f"{name} was {safe(str(a))}, is {safe(str(b))}" for (name, a), b in pairs if a != b)
+
+
+def generated(engine: Engine, request: GenerationRequest, scales: Scales | None = None) -> Transcript:
     """Run one request to its end, progress on stderr; Ctrl-C stops it and keeps what came."""
     reports: list[TokenReport] = []
     made_with: list[MadeWith] = []
@@ -104,7 +142,7 @@ def generated(engine: Engine, request: GenerationRequest) -> Transcript:
         except KeyboardInterrupt:
             if not reports:
                 raise
-    return collect(reports, request, made_with[0])
+    return collect(reports, request, made_with[0], scales=scales)
 
 
 def side_by_side(transcript: Transcript) -> Iterator[str]:
@@ -119,7 +157,8 @@ def side_by_side(transcript: Transcript) -> Iterator[str]:
     if transcript.mean_kl is not None:
         parted = next((r.index for r in transcript.reports if not r.same_context), None)
         part = "the texts never part" if parted is None else f"the texts part after {parted} tokens"
-        yield f"mean KL   {transcript.mean_kl:.3f} nats over {len(transcript.reports)} tokens; {part}"
+        both = sum(bool(r.baseline and r.steered) for r in transcript.reports)
+        yield f"mean KL   {transcript.mean_kl:.3f} nats over {both} tokens; {part}"
 
 
 def _marked(one: str, other: str) -> tuple[str, str]:

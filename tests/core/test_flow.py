@@ -1,5 +1,6 @@
 """The main line on tiny real parts: train, evaluate, analyze; the same bits; interruptions; bad input."""
 
+import itertools
 import json
 import math
 
@@ -132,10 +133,7 @@ def test_an_imported_sae_is_ready_to_be_used(tmp_path, toy_values):
     session = session_with(tmp_path, toy_values)
     list(flow.train(session))
 
-    def settings(found):
-        values = {**toy_values, **{k: {**toy_values.get(k, {}), **v} for k, v in found.items()}}
-        return config.parse(values)
-
+    settings = [f"{part}.{k}={v}" for part in ("corpus", "evaluation") for k, v in toy_values[part].items()]
     imported = flow.import_sae(tmp_path, session.sae_dir, "theirs", settings)
     assert imported.config().model.hook == "blocks.1.hook_resid_post" and imported.config().sae.k == 8
     list(flow.evaluate(imported))
@@ -147,3 +145,78 @@ def test_long_work_reports_progress_with_a_total(tmp_path, toy_values):
     session = session_with(tmp_path, toy_values)
     seen = [r for r in flow.train(session) if isinstance(r, Progress)]
     assert any(r.phase == "training" and r.total == 6_000 and r.done == 6_000 for r in seen)
+
+
+def test_a_trained_session_is_not_trained_over(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values)
+    list(flow.train(session))
+    before = load_file(session.sae_dir / "sae_weights.safetensors")
+    with pytest.raises(SessionError, match="trained already"):
+        list(flow.train(session))
+    after = load_file(session.sae_dir / "sae_weights.safetensors")
+    assert all(torch.equal(before[n], after[n]) for n in before)
+
+
+def test_a_checkpoint_that_cannot_be_written_on_a_stop_is_a_failure_and_not_silence(tmp_path, toy_values, monkeypatch):
+    session = session_with(tmp_path, toy_values, training={"warmup_steps": 1_000})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(flow.files, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        for record in jobs.run(session, "train", flow.train(session)):
+            if isinstance(record, StepReport) and record.step == 3:
+                session.want("stop")
+    status = session.status()
+    assert status.state == "failed" and "the disk is full" in status.error
+
+
+def test_a_last_batch_of_one_activation_leaves_valid_json(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values, budget={"activations": 257})
+    list(flow.train(session))
+    assert [m["fvu"] is None for m in session.metrics()] == [False, True]
+
+
+def test_an_imported_sae_that_does_not_say_its_hook_needs_to_be_told(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values)
+    list(flow.train(session))
+    values = json.loads((session.sae_dir / "cfg.json").read_text())
+    del values["metadata"]["hook_name"]
+    (session.sae_dir / "cfg.json").write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=r"model\.hook"):
+        flow.import_sae(tmp_path, session.sae_dir, "theirs")
+    assert not (tmp_path / "theirs").exists()
+    imported = flow.import_sae(tmp_path, session.sae_dir, "theirs", ["model.hook=blocks.1.hook_resid_post"])
+    assert json.loads((imported.sae_dir / "cfg.json").read_text())["metadata"]["hook_name"].endswith("resid_post")
+
+
+def test_local_paths_are_kept_absolute(tmp_path, toy_values, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toy.jsonl").write_text('{"text": "x"}\n')
+    relative = config.parse({**toy_values, "corpus": {"name": "toy.jsonl"}})
+    assert config.with_absolute_paths(relative).corpus.name == str(tmp_path / "toy.jsonl")
+    assert config.with_absolute_paths(config.RunConfig()) == config.RunConfig()
+
+
+def test_a_default_buffer_mixes_hundreds_of_documents():
+    """The blocks that fill it come from at least 500 documents, and neighbours seldom from one."""
+    import random
+
+    from core import corpus, tokens
+
+    class Words:
+        bos_id, pad_id, special_ids = 0, 0, frozenset([0])
+
+        def encode(self, texts):
+            return [list(range(1, 1 + len(text) // 3)) for text in texts]  # about 3 characters a token
+
+    cfg = config.RunConfig()
+    documents = corpus.documents(cfg.corpus, "train", seed=0)
+    blocks = tokens.blocks(documents, Words(), cfg.tokens)
+    mixed = corpus.shuffled(blocks, flow.BLOCK_BUFFER, random.Random(0))
+    first = [next(mixed) for _ in range(cfg.training.buffer_activations // cfg.tokens.context)]
+    seen = [{int(d) for d in block.doc if d >= 0} for block in first]
+    assert len(set().union(*seen)) >= 500
+    neighbours = sum(bool(a & b) for a, b in itertools.pairwise(seen))
+    assert neighbours / len(seen) < 0.02

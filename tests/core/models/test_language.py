@@ -159,3 +159,31 @@ def test_tokens_round_trip_and_specials_are_known(model):
     assert "".join(model.tokens.text(i) for i in ids) == "the cat sat\non a mat"
     assert model.tokens.bos_id == 0 and 1 in model.tokens.eos_ids
     assert {0, 1} <= model.tokens.special_ids
+
+
+@pytest.mark.parametrize("hook", ["blocks.1.attn.hook_pattern", "unembed.hook_in.x"])
+def test_a_hook_point_that_holds_no_vector_for_each_token_is_refused(model_folders, hook):
+    with pytest.raises(ModelError, match=r"no vector|no hook point"):
+        language_model(model_folders["llama"], hook)
+
+
+def test_a_token_keeps_its_space_where_decoding_drops_the_first_one(model_folders, tmp_path):
+    from transformers import AutoTokenizer
+
+    from core.models.language import TextTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folders["llama"])
+
+    class Stripping:
+        def __call__(self, *args, **kwargs):
+            return tokenizer(*args, **kwargs)
+
+        def __getattr__(self, name):
+            return getattr(tokenizer, name)
+
+        def decode(self, ids, **kwargs):
+            return tokenizer.decode(ids, **kwargs).removeprefix(" ")
+
+    tokens = TextTokenizer(Stripping())
+    [ids] = tokens.encode([" the cat sat"])
+    assert "".join(tokens.text(i) for i in ids) == " the cat sat"
