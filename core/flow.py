@@ -32,7 +32,8 @@ from core.records import Evaluation, Notice, Progress, StepReport
 from core.sae import build as architectures
 from core.sae import files
 from core.sae.base import SAE
-from core.session import Session, replace_file
+from core.session import Session
+from core.storage import replace_file
 from core.training import loop
 
 Record = Progress | Notice | StepReport | Evaluation

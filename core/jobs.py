@@ -24,8 +24,9 @@ import psutil
 from core import child, lock
 from core.errors import RunError, SaeTuiError, SessionError, sentence
 from core.records import Evaluation, Notice, Progress, StepReport
-from core.session import LOG_HEAD, Observed, Session, Status, process_lives
-from core.session import tail as tail_of
+from core.session import LOG_HEAD, Session
+from core.status import Observed, Status, process_lives
+from core.storage import tail as tail_of
 
 Verb = Literal["train", "analyze", "evaluate"]
 Record = Progress | Notice | StepReport | Evaluation

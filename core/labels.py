@@ -9,7 +9,8 @@ import os
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from core.session import Session, read_lines
+from core.session import Session
+from core.storage import read_lines
 
 
 def _now() -> str:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 from core.errors import SessionError
-from core.session import ACTIVE, Session, Status, observe, read_status
+from core.session import Session
+from core.status import ACTIVE, Status, observe, read_status
 
 
 @contextlib.contextmanager

@@ -1,174 +1,31 @@
 """A session: one SAE's folder under `sessions/`, the interface between all processes.
 
-Owns every path and file name in it, its name's rules, the status of its job as written and as observed, and
-atomic replacement. One kind of writer for each file: the job writes `status.json`, `metrics.jsonl`, `sae/`,
-`checkpoints/`, `features.duckdb`, `evaluation.json`; the workbench `control.json` and `labels.jsonl`; the engine
-`steering/`.
+Owns every path and file name in it and its name's rules. One kind of writer for each file: the job writes
+`status.json`, `metrics.jsonl`, `sae/`, `checkpoints/`, `features.duckdb`, `evaluation.json`; the workbench
+`control.json` and `labels.jsonl`; the engine `steering/`.
 """
 
-import contextlib
 import json
 import os
 import re
 import shutil
-import socket
-import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from core import config as configs
 from core.errors import ConfigError, SessionError, nearest
+from core.status import ACTIVE, Observed, Status, observe, read_status
+from core.storage import last_line, read_json, read_lines, replace_file, replacing, tail
 
 LOG_HEAD = "== "
 """What the line begins with that a starter writes to `log.txt` ahead of a job."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-ACTIVE = ("queued", "running", "paused")
-SILENT_AFTER_S = 60.0
-"""A job on another host whose heartbeat is older is called silent."""
-HUNG_AFTER_S = 180.0
-"""A job that beats but has not progressed for longer is called hung."""
 
 
 def default_root() -> Path:
     """Where sessions live: `SAE_TUI_SESSIONS`, or `sessions` in the working folder."""
     return Path(os.environ.get("SAE_TUI_SESSIONS") or "sessions")
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Put `text` at `path` atomically: written beside, synced, renamed, folder synced."""
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write a file or a folder at; renamed over `path` when the block ends well.
-
-    A folder that is replaced is moved aside first and removed after. On an error nothing changes.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    beside = scratch / path.name
-    try:
-        yield beside
-        for file in [beside, *beside.rglob("*")] if beside.is_dir() else [beside]:
-            _sync(file)
-        if path.is_dir():
-            path.rename(scratch / "old")
-        beside.replace(path)
-        _sync(path.parent)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def boot_id() -> str:
-    """What tells this boot of this machine from any other; empty where the system does not say."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """`status.json`: the newest job of a session, as it described itself last."""
-
-    job: str = ""
-    """train, analyze, evaluate or import; empty where no job ever ran."""
-    state: str = "new"
-    """new, queued, running, paused, done, failed or stopped, as written."""
-    phase: str = ""
-    done: float = 0.0
-    total: float | None = None
-    unit: str = ""
-    pid: int = 0
-    pid_started: float = 0.0
-    """The process' start, in seconds since the epoch: tells a reused pid."""
-    host: str = ""
-    boot: str = ""
-    started: float = 0.0
-    heartbeat: float = 0.0
-    """Written every few seconds by a thread, whatever the work does."""
-    progress_at: float = 0.0
-    """When the work itself last reported."""
-    step: int = 0
-    steps: int = 0
-    error: str = ""
-    """One sentence: what went wrong and what to do."""
-
-    @classmethod
-    def of_process(cls, job: str, state: str, pid: int) -> "Status":
-        """A status for the process `pid` on this machine, begun now."""
-        now = time.time()
-        try:
-            pid_started = psutil.Process(pid).create_time()
-        except psutil.NoSuchProcess:
-            pid_started = now
-        return cls(
-            job=job, state=state, pid=pid, pid_started=pid_started, host=socket.gethostname(),
-            boot=boot_id(), started=now, heartbeat=now, progress_at=now,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
-    """A session's state as it is now, which a dead job cannot write itself."""
-
-    state: str
-    """One of Status.state, or interrupted (its process is gone) or silent (on another host, no heartbeat)."""
-    note: str = ""
-    """What a person should know besides, e.g. that a running job hangs."""
-
-    @property
-    def active(self) -> bool:
-        """Whether a job holds the session, as far as can be seen."""
-        return self.state in (*ACTIVE, "silent")
-
-
-def observe(status: Status, now: float | None = None) -> Observed:
-    """What `status` means now: looks for the process on its own host, at the heartbeat from elsewhere."""
-    now = time.time() if now is None else now
-    if status.state not in ACTIVE:
-        return Observed(state=status.state, note=status.error)
-    if status.host != socket.gethostname():
-        age = now - status.heartbeat
-        if age > SILENT_AFTER_S:
-            return Observed(state="silent", note=f"no sign of life from {status.host} for {age:.0f} s")
-        return Observed(state=status.state, note=f"on {status.host}")
-    if not process_lives(status):
-        return Observed(state="interrupted", note="its process is gone; its files are as it left them")
-    if status.state == "running" and now - status.progress_at > HUNG_AFTER_S:
-        return Observed(
-            state=status.state,
-            note=f"hung? it lives but has not progressed for {now - status.progress_at:.0f} s",
-        )
-    return Observed(state=status.state)
-
-
-def process_lives(status: Status) -> bool:
-    """Whether the very process that `status` names still runs: same boot, same start, no zombie."""
-    if status.boot != boot_id():
-        return False
-    try:
-        process = psutil.Process(status.pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return abs(process.create_time() - status.pid_started) <= 2.0
-    except psutil.NoSuchProcess:
-        return False
 
 
 class Session:
@@ -349,59 +206,3 @@ def listing(root: Path) -> list[Session]:
     found = [Session(p) for p in root.iterdir() if NAME.fullmatch(p.name)]
     found = [s for s in found if s.config_path.is_file()]
     return sorted(found, key=lambda s: s.config_path.stat().st_mtime, reverse=True)
-
-
-def read_status(path: Path) -> Status:
-    """The status in a file; a torn or missing one reads as `new`."""
-    values = read_json(path)
-    known = {f.name for f in fields(Status)}
-    return Status(**{k: v for k, v in values.items() if k in known})
-
-
-def tail(path: Path, n: int) -> list[str]:
-    """The last `n` lines of a text file that are not blank, read from its end; none without a file."""
-    found: list[bytes] = []
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        start = file.seek(0, os.SEEK_END)
-        text = b""
-        while start > 0 and len(found) <= n:
-            step = min(start, 65_536)
-            start -= step
-            file.seek(start)
-            text = file.read(step) + text
-            found = [line for line in text.splitlines() if line.strip()]
-    return [line.decode("utf-8", errors="replace") for line in found[max(0, len(found) - n) :]]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty where the file is missing or torn."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; a torn line (the last, after a crash) is left out."""
-    found = []
-    with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-    return found
-
-
-def last_line(path: Path) -> dict[str, Any]:
-    """The last whole object of a JSON-lines file, read from its end; empty where there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 65_536))
-            lines = file.read().splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        with contextlib.suppress(ValueError):
-            return json.loads(line)
-    return {}

@@ -18,7 +18,8 @@ import duckdb
 from core.config import AnalysisConfig
 from core.errors import RunError
 from core.records import Progress
-from core.session import Session, replacing
+from core.session import Session
+from core.storage import replacing
 
 SQL = Path(__file__).parent / "sql"
 MEMORY = "1500MB"

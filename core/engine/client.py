@@ -15,8 +15,9 @@ from core import child, errors
 from core.engine import protocol
 from core.errors import EngineError, SaeTuiError
 from core.records import FiringToken, Progress
-from core.session import LOG_HEAD, Session, tail
+from core.session import LOG_HEAD, Session
 from core.steering.interventions import GenerationRequest
+from core.storage import tail
 
 INTERRUPT_AFTER_S = 0.3
 """A stop that was not answered by then is made a SIGINT."""

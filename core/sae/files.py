@@ -18,7 +18,7 @@ from core.errors import ModelError, nearest
 from core.sae.base import SAE
 from core.sae.relu import ReLU
 from core.sae.topk import TopK
-from core.session import replacing
+from core.storage import replacing
 
 LAYOUT_VERSION = "6.54.12"
 """The sae-lens release whose layout this is; its loader takes files older than 6.0 another way."""

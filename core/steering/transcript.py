@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from core.errors import SaeTuiError, SessionError, UsageError
 from core.records import TokenChoice, TokenReport
-from core.session import Session, replace_file
+from core.session import Session
 from core.steering.interventions import GenerationRequest, Intervention, Mode, Scales
+from core.storage import replace_file
 
 ROWS = 2
 """Rows in a batch: baseline and steered."""

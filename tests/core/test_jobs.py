@@ -24,7 +24,8 @@ from core import jobs, lock
 from core.config import RunConfig
 from core.errors import DivergedError, RunError, SessionError
 from core.records import Notice, Progress, StepReport
-from core.session import Session, Status
+from core.session import Session
+from core.status import Status
 
 FLOW = """
 import os, sys, time, types

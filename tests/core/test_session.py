@@ -13,7 +13,9 @@ import pytest
 
 from core.config import RunConfig
 from core.errors import SessionError
-from core.session import HUNG_AFTER_S, SILENT_AFTER_S, Session, Status, observe, tail
+from core.session import Session
+from core.status import HUNG_AFTER_S, SILENT_AFTER_S, Status, observe
+from core.storage import tail
 
 
 @pytest.fixture
