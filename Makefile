@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install demo check test bench clean
+.PHONY: install demo check test test-unit test-e2e bench clean
 
 install: .venv/.installed
 
@@ -35,9 +35,16 @@ check: .venv/.dev
 	.venv/bin/pyright
 	.venv/bin/lint-imports
 
+# Two at a time: what runs the real model waits on one core while the rest needs the other.
 test: .venv/.dev .venv-peers/.installed
-	$(PY) -m pytest --ignore tests/reference
+	$(MAKE) --no-print-directory -j2 --output-sync=target test-unit test-e2e
+
+test-unit:
+	$(PY) -m pytest --ignore tests/reference --ignore tests/e2e
 	.venv-peers/bin/python -m pytest -p no:cacheprovider tests/core/models tests/core/steering tests/reference
+
+test-e2e:
+	$(PY) -m pytest --durations=8 tests/e2e
 
 bench: .venv-peers/.installed
 	.venv-peers/bin/python -m tests.benchmarks.training
