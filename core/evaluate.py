@@ -128,7 +128,7 @@ def evaluate(
         raise CorpusError("the test split has no counted token", hint="give a larger corpus or corpus.test_share")
     metrics = sums.metrics()
     tokens = dict.fromkeys(metrics, sums.n)
-    losses, predictions = yield from _cross_entropies(model, sae, lambda: batches(ce_blocks), sums.mean, ce_tokens)
+    losses, predictions = yield from _cross_entropies(model, sae, batches(ce_blocks), sums.mean, ce_tokens)
     if predictions:
         metrics |= losses
         tokens |= dict.fromkeys(losses, predictions)
@@ -136,12 +136,12 @@ def evaluate(
 
 
 def _cross_entropies(
-    model: LanguageModel, sae: SAE, batches: Callable[[], Iterator[Blocks]], mean: Tensor, budget: int
+    model: LanguageModel, sae: SAE, batches: Iterator[Blocks], mean: Tensor, budget: int
 ) -> Generator[Progress, None, tuple[dict[str, float | None], int]]:
     """The ce_loss_* and kl metrics; returns them and the number of predictions they stand on."""
     totals = torch.zeros(5, dtype=torch.float64)
     n = 0
-    for batch in batches():
+    for batch in batches:
         ids = torch.from_numpy(batch.ids).to(model.device)
         counted = torch.from_numpy(batch.counted).to(model.device).unsqueeze(-1)
         scored = torch.from_numpy(predicted(batch)).to(model.device)

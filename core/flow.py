@@ -26,9 +26,10 @@ from core.analysis import build, collect
 from core.config import RunConfig
 from core.errors import ConfigError, CorpusError, ModelError, SessionError
 from core.evaluate import evaluate as measure
+from core.jobs import Record
 from core.models import load
 from core.models.language import HookInfo, LanguageModel, boot, fired_hooks
-from core.records import Evaluation, Notice, Progress, StepReport
+from core.records import Notice, Progress, StepReport
 from core.sae import build as architectures
 from core.sae import files
 from core.sae.base import SAE
@@ -36,7 +37,6 @@ from core.session import Session
 from core.storage import replace_file
 from core.training import loop
 
-Record = Progress | Notice | StepReport | Evaluation
 BLOCK_BUFFER, MIXED_TOKENS = 8_192, 2**20
 """Blocks, and tokens, shuffled before the model reads them: documents mix cheapest while they are token ids."""
 KEPT_CHECKPOINTS = 2
@@ -65,15 +65,23 @@ def load_model(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
     return language
 
 
-def load_sae(session: Session, model: LanguageModel) -> SAE:
-    """The session's SAE, on the model's device. Raises SessionError, ModelError: there is none, it does not fit."""
+def _loaded(
+    session: Session, config: RunConfig, model: LanguageModel | None = None
+) -> Generator[Progress, None, tuple[LanguageModel, SAE]]:
+    """The model, loaded unless it is given, and the session's SAE on its device.
+
+    Raises SessionError where there is no SAE, before a model is loaded for nothing; ModelError where it does not fit.
+    """
+    session.weights_dir()
+    if model is None:
+        model = yield from load_model(config)
     sae = files.load(session.weights_dir(), model.device)
     if sae.d_in != model.d_in:
         raise ModelError(
             f"the SAE takes {sae.d_in} dimensions, but {model.hook} of {model.name} has {model.d_in}",
             hint="set model.name and model.hook to what it was trained on",
         )
-    return sae
+    return model, sae
 
 
 def train(session: Session, model: LanguageModel | None = None) -> Iterator[Record]:
@@ -83,10 +91,10 @@ def train(session: Session, model: LanguageModel | None = None) -> Iterator[Reco
         raise SessionError(
             f"session {session.name!r} has been trained already", hint="train under another name, or remove it first"
         )
-    if config.strict:
-        yield from _check_budget(config, model)
     if model is None:
         model = yield from load_model(config)
+    if config.strict:
+        yield from _check_budget(config, model)
     sae = architectures.build(config.sae, model.d_in).to(model.device)
     yield Notice(message=f"{sae.architecture} SAE, {model.d_in} -> {sae.d_sae} features, on {model.device}")
     trained = 0
@@ -116,23 +124,14 @@ def train(session: Session, model: LanguageModel | None = None) -> Iterator[Reco
 def evaluate(session: Session, model: LanguageModel | None = None, *, settings: Sequence[str] = ()) -> Iterator[Record]:
     """Measure the session's SAE on the test split and write `evaluation.json`; `settings` are as `--set` takes them."""
     config = _configured(session, settings)
-    session.weights_dir()
-    if model is None:
-        model = yield from load_model(config)
-    sae = load_sae(session, model)
-    language = model
-
-    def batches(n: int) -> Iterator[tokens.Blocks]:
-        documents = corpus.documents(config.corpus, "test", seed=config.seed)
-        return tokens.stacked(tokens.blocks(documents, language.tokens, config.tokens), n)
-
+    language, sae = yield from _loaded(session, config, model)
     result = yield from measure(
-        model,
+        language,
         sae,
-        batches,
+        lambda n: tokens.stacked(_blocks(config, language, "test"), n),
         activations=config.evaluation.activations,
         ce_tokens=config.evaluation.ce_tokens,
-        ce_blocks=max(1, LOGITS // (config.tokens.context * model.n_vocab)),
+        ce_blocks=max(1, LOGITS // (config.tokens.context * language.n_vocab)),
     )
     replace_file(session.evaluation_path, json.dumps(result.to_json(), indent=1))
     yield result
@@ -141,10 +140,7 @@ def evaluate(session: Session, model: LanguageModel | None = None, *, settings: 
 def analyze(session: Session, model: LanguageModel | None = None, *, settings: Sequence[str] = ()) -> Iterator[Record]:
     """Write the sparse activations of the test split and build `features.duckdb`; `settings` as `--set` takes them."""
     config = _configured(session, settings)
-    session.weights_dir()
-    if model is None:
-        model = yield from load_model(config)
-    sae = load_sae(session, model)
+    model, sae = yield from _loaded(session, config, model)
     documents = corpus.documents(config.corpus, "test", seed=config.seed)
     yield from collect.run(model, sae, documents, session, config)
     meta = {
@@ -163,9 +159,7 @@ def analyze(session: Session, model: LanguageModel | None = None, *, settings: S
 
 def load_engine(session: Session) -> Generator[Progress, None, tuple[LanguageModel, SAE]]:
     """What steering needs; a generator whose return value is `(model, sae)`."""
-    session.weights_dir()
-    model = yield from load_model(session.config())
-    return model, load_sae(session, model)
+    return (yield from _loaded(session, session.config()))
 
 
 def import_sae(root: Path, folder: Path, name: str, settings: Sequence[str] = ()) -> Session:
@@ -257,15 +251,18 @@ def _configured(session: Session, settings: Sequence[str]) -> RunConfig:
     return configs.with_absolute_paths(configs.parse(configs.with_settings(values, list(settings))))
 
 
+def _blocks(config: RunConfig, model: LanguageModel, split: corpus.Split) -> Iterator[tokens.Block]:
+    """One split of the corpus in blocks of the model's tokens, from its beginning."""
+    return tokens.blocks(corpus.documents(config.corpus, split, seed=config.seed), model.tokens, config.tokens)
+
+
 def _training_activations(config: RunConfig, model: LanguageModel) -> loop.Batches:
     """Shuffled batches of the train split's activations, no more than the budget needs."""
     training, budget = config.training, config.budget.activations
-    documents = corpus.documents(config.corpus, "train", seed=config.seed)
-    blocks = tokens.blocks(documents, model.tokens, config.tokens)
     context = config.tokens.context
     # Four budgets' worth of blocks mix as well as all: no more text is read before the first step than helps.
     held = max(64, min(BLOCK_BUFFER, MIXED_TOKENS // context, 4 * budget // context))
-    mixed = corpus.shuffled(blocks, held, random.Random(config.seed))
+    mixed = corpus.shuffled(_blocks(config, model, "train"), held, random.Random(config.seed))
     chunks = activations.harvest(model, tokens.stacked(mixed, training.model_batch_blocks))
     return activations.shuffled(
         _limited(chunks, budget),
@@ -283,13 +280,10 @@ def _limited(chunks: Iterator[Tensor], rows: int) -> Iterator[Tensor]:
             return
 
 
-def _check_budget(config: RunConfig, model: LanguageModel | None) -> Iterator[Progress]:
+def _check_budget(config: RunConfig, model: LanguageModel) -> Iterator[Progress]:
     """Refuse a budget larger than the train split, before anything is trained."""
-    if model is None:
-        model = yield from load_model(config)
     counted = 0
-    documents = corpus.documents(config.corpus, "train", seed=config.seed)
-    for batch in tokens.stacked(tokens.blocks(documents, model.tokens, config.tokens), 256):
+    for batch in tokens.stacked(_blocks(config, model, "train"), 256):
         counted += int(batch.counted.sum())
         yield Progress(phase="counting the corpus", done=counted, total=config.budget.activations, unit="activations")
         if counted >= config.budget.activations:

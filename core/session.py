@@ -116,6 +116,10 @@ class Session:
         """Every whole line of `metrics.jsonl`; a torn last line is left out."""
         return read_lines(self.metrics_path)
 
+    def evaluation(self) -> dict[str, Any]:
+        """The metrics, with their token counts beneath `tokens`; empty where it was not evaluated."""
+        return read_json(self.evaluation_path)
+
     def weights_dir(self) -> Path:
         """The folder with the SAE to use: the finished one, else the newest checkpoint. Raises SessionError."""
         if (self.sae_dir / "sae_weights.safetensors").is_file():
@@ -135,7 +139,6 @@ class Session:
     def summary(self) -> dict[str, Any]:
         """The session for `show` and `ls`: name, state, progress, headline numbers, what exists."""
         status, seen = self.status(), self.observed()
-        evaluation = read_json(self.evaluation_path)
         latest = last_line(self.metrics_path)
         return {
             "name": self.name,
@@ -150,7 +153,7 @@ class Session:
             "has_sae": (self.sae_dir / "sae_weights.safetensors").is_file(),
             "has_features": self.database_path.is_file(),
             "latest": latest,
-            "evaluation": evaluation,
+            "evaluation": self.evaluation(),
             "size_bytes": self.size_bytes(),
         }
 

@@ -21,6 +21,7 @@ from core.analysis.guard import condition, explained, select_only
 from core.errors import QueryError, nearest
 from core.records import ContextToken, Example
 from core.session import Session
+from core.steering.interventions import Intervention, Scales
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +232,15 @@ class Store:
             with self._lock:
                 self._running.discard(cursor)
             cursor.close()
+
+
+def strengths(session: Session, interventions: Iterable[Intervention]) -> Scales | None:
+    """What multiples of p99 and max stand for in `interventions`; None where none is used or nothing is analysed."""
+    features = sorted({edit.feature for edit in interventions if edit.unit != "raw"})
+    if not features or not session.database_path.is_file():
+        return None
+    with Store.open([session]) as store:
+        return store.scales(features)
 
 
 def plain(value: Any) -> Any:

@@ -69,12 +69,9 @@ class ModelBackend:
 
     def generate(self, request: GenerationRequest) -> Generator[TokenReport, None, None]:
         """Baseline and steered text."""
-        scales = None
-        if self._session.database_path.is_file() and any(e.unit != "raw" for e in request.interventions):
-            from core.analysis.store import Store
+        from core.analysis.store import strengths
 
-            with contextlib.closing(Store.open([self._session])) as store:
-                scales = store.scales(sorted({edit.feature for edit in request.interventions}))
+        scales = strengths(self._session, request.interventions)
         yield from self._steering.generate(self._model, self._sae, request, self._config, scales)
 
     def firing(self, text: str, top: int) -> list[FiringToken]:

@@ -173,15 +173,15 @@ class LanguageModel:
                 self.bridge(torch.zeros(PROBE, dtype=torch.long, device=self.device), return_type=None)
         except (KeyError, ValueError):
             found.clear()
-        if (found and found[0].shape[:2] != PROBE) or (found and found[0].ndim < 3):
-            raise ModelError(
-                f"{self.hook} of {self.name} holds no vector for each token but {tuple(found[0].shape)}",
-                hint=f"`sae-tui hooks {self.name}` lists those that do",
-            )
         if not found:
             raise ModelError(
                 f"{self.name} has no hook point {self.hook!r} that fires",
                 hint=f"{nearest(self.hook, _names(self.bridge))} `sae-tui hooks {self.name}` lists them",
+            )
+        if found[0].shape[:2] != PROBE or found[0].ndim < 3:
+            raise ModelError(
+                f"{self.hook} of {self.name} holds no vector for each token but {tuple(found[0].shape)}",
+                hint=f"`sae-tui hooks {self.name}` lists those that do",
             )
         return tuple(found[0].shape[2:])
 

@@ -75,7 +75,7 @@ def _summary(session: Session, config: configs.RunConfig) -> dict[str, Any]:
     return {
         "session": session.name,
         "budgets": {part: getattr(config, part).model_dump() for part in ("budget", "evaluation", "analysis")},
-        "evaluation": session.summary()["evaluation"],
+        "evaluation": session.evaluation(),
         "features": features,
         "steering": _steered(session, words),
     }

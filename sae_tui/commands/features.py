@@ -11,7 +11,7 @@ from typing import Any
 from core import jobs
 from core.analysis.store import Store
 from core.session import Session
-from sae_tui.commands.output import add_set, as_json, cell, session_of, table, watched
+from sae_tui.commands.output import add_set, as_json, cell, figures, session_of, table, watched
 from sae_tui.text import lit, safe, token
 
 COLUMNS = ("feature", "n", "density", "mean", "max", "p99", "token_entropy", "category_entropy", "top_token")
@@ -82,13 +82,10 @@ def evaluate(args: argparse.Namespace) -> int:
     session = session_of(args)
     code = _job(args, session, "evaluate", args.settings)
     if code == 0 and not args.detach:
-        summary = session.summary()["evaluation"]
         if args.json:
-            as_json(summary)
+            as_json(session.evaluation())
         else:
-            for name, value in summary.items():
-                if name != "tokens":
-                    print(f"{name:<30}{cell(value):>12}  on {summary['tokens'][name]:,} tokens")
+            print(*figures(session.evaluation()), sep="\n")
     return code
 
 

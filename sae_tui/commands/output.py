@@ -168,6 +168,14 @@ class _Lines:
         return line + (f"  {step_line(self._step)}" if self._step else "")
 
 
+def figures(values: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each metric, with the number of tokens it stands on where `values` says so beneath `tokens`."""
+    tokens = values.get("tokens", {})
+    for name, value in values.items():
+        if name != "tokens":
+            yield f"{name:<30}{cell(value):>12}" + (f"  on {tokens[name]:,} tokens" if name in tokens else "")
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Iterable[str] = ()) -> None:
     """Print rows under a header, numbers to the right; every cell made safe."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")

@@ -11,7 +11,7 @@ from core import config as configs
 from core import jobs
 from core.errors import SaeTuiError, SessionError, UsageError
 from core.session import Session, free_name, listing
-from sae_tui.commands.output import add_set, as_json, cell, session_of, size, table, watched
+from sae_tui.commands.output import add_set, as_json, figures, session_of, size, table, watched
 from sae_tui.text import safe
 
 
@@ -185,13 +185,11 @@ def _show(args: argparse.Namespace, session: Session) -> None:
     for name, value in lines:
         if value:
             print(f"{name:<10}{safe(str(value))}")
-    figures = summary["evaluation"] or summary["latest"]
-    if figures:
-        tokens = figures.get("tokens", {})
-        print("\non the test split" if tokens else "\nlast training batch")
-        for name, value in figures.items():
-            if name != "tokens":
-                print(f"  {name:<30}{cell(value):>12}" + (f"  on {tokens[name]:,} tokens" if name in tokens else ""))
+    values = summary["evaluation"] or summary["latest"]
+    if values:
+        print("\non the test split" if "tokens" in values else "\nlast training batch")
+        for line in figures(values):
+            print(f"  {line}")
 
 
 def remove(args: argparse.Namespace) -> int:

@@ -8,12 +8,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from core.analysis.store import Store
+from core.analysis.store import strengths
 from core.engine import protocol
 from core.engine.client import Engine
 from core.errors import UsageError
 from core.records import Progress, TokenReport
-from core.session import Session
 from core.steering.interventions import GenerationRequest, Intervention, Scales, from_option
 from core.steering.transcript import MadeWith, Transcript, collect
 from sae_tui.commands.output import as_json, session_of, watched
@@ -74,8 +73,10 @@ def steer(args: argparse.Namespace) -> int:
             prompt=args.prompt, interventions=edits, mode=args.mode, tokens=args.tokens,
             temperature=args.temperature, seed=args.seed,
         )  # fmt: skip
+    # Kept with the transcript: another analysis may change what a multiple of p99 or max is.
+    scales = strengths(session, request.interventions)
     with Engine(session) as engine:
-        transcript = generated(engine, request, _scales(session, request))
+        transcript = generated(engine, request, scales)
     if replayed and replayed.made_with != transcript.made_with:
         sys.stderr.write(f"sae-tui: {_difference(replayed.made_with, transcript.made_with)}: tokens may differ\n")
     path = transcript.save(session)
@@ -103,15 +104,6 @@ def as_it_was(transcript: Transcript) -> GenerationRequest:
         for edit in transcript.interventions
     )
     return replace(transcript.request(), interventions=edits)
-
-
-def _scales(session: Session, request: GenerationRequest) -> Scales | None:
-    """What the engine takes for multiples of p99 and max: kept with the transcript, as an analysis may change them."""
-    features = sorted({edit.feature for edit in request.interventions if edit.unit != "raw"})
-    if not features or not session.database_path.is_file():
-        return None
-    with Store.open([session]) as store:
-        return store.scales(features)
 
 
 def _difference(then: MadeWith, now: MadeWith) -> str:
