@@ -1,7 +1,8 @@
 """`python -m core train|analyze|evaluate|engine SESSION_PATH`: what a detached job or a batch queue starts.
 
-The only module of core that prints: a line for each record. Exit codes: 0 done, 1 failed, 2 bad usage, 130
-stopped. Knows no stage: the work is `flow`'s, the state the job's.
+`train SESSION_PATH --then evaluate --then analyze` does one after another with the model loaded once. The only
+module of core that prints: a line for each record. Exit codes: 0 done, 1 failed, 2 bad usage, 130 stopped. Knows no
+stage: the work is `flow`'s, the state the job's.
 """
 
 import argparse
@@ -9,13 +10,14 @@ import contextlib
 import faulthandler
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from core import jobs
 from core.errors import SaeTuiError, SessionError, sentence
 from core.records import Evaluation, Notice, Progress, StepReport
-from core.session import Session
+from core.session import LOG_HEAD, Session
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,6 +28,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="analyze, evaluate: one field, for this job"
     )
+    parser.add_argument(
+        "--then", action="append", default=[], choices=["train", "analyze", "evaluate"],
+        help="do this as well, with the same model; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--measure", action="store_true",
+        help="train: first give the session budgets that this machine does in about two minutes",
+    )  # fmt: skip
     given = parser.parse_args(argv)
     faulthandler.enable()  # a crash in a library leaves its stack in the log
     session = Session(given.session.resolve())
@@ -35,9 +45,9 @@ def main(argv: list[str] | None = None) -> int:
         if given.verb == "engine":
             _engine(session)
         else:
-            verb: jobs.Verb = given.verb
             said = ""
-            for record in jobs.run(session, verb, _work(session, verb, given.set)):
+            work = _work(session, given.measure, given.set)
+            for record in jobs.chain(session, [given.verb, *given.then], work):
                 if (line := _line(record)) != said:
                     _say(said := line)
     except KeyboardInterrupt:
@@ -60,16 +70,20 @@ def _engine(session: Session) -> None:
     server.serve(session, backend)
 
 
-def _work(session: Session, verb: jobs.Verb, settings: list[str]) -> Iterator[jobs.Record]:
-    from core import flow  # torch: here, so that a failure to import it is a failure of the job
+def _work(session: Session, measure: bool, settings: list[str]) -> Callable[[jobs.Verb], Iterator[jobs.Record]]:
+    stages: Callable[[jobs.Verb], Iterator[jobs.Record]] | None = None
 
-    match verb:
-        case "train":
-            yield from flow.train(session)
-        case "evaluate":
-            yield from flow.evaluate(session, settings=settings)
-        case "analyze":
-            yield from flow.analyze(session, settings=settings)
+    def work(verb: jobs.Verb) -> Iterator[jobs.Record]:
+        nonlocal stages
+        if stages is None:
+            from core import flow  # torch: here, so that a failure to import it is a failure of the job
+
+            stages = flow.stages(session, measure=measure, settings=settings)
+        else:
+            _say(f"{LOG_HEAD}{verb}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        yield from stages(verb)
+
+    return work
 
 
 def _say(line: str) -> None:

@@ -237,7 +237,7 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(e) for e in error.errors())) from None
+        raise ConfigError("; ".join(sentence(e) for e in error.errors())) from None
 
 
 def read(path: Path) -> RunConfig:
@@ -295,10 +295,10 @@ def to_toml(config: RunConfig) -> str:
     return tomlkit.dumps(config.model_dump(exclude_none=True))
 
 
-def example() -> str:
-    """A commented TOML of every field: meaning, allowed values, default."""
+def example(config: RunConfig | None = None) -> str:
+    """A commented TOML of every field: meaning, allowed values, and its value in `config`, or else the default."""
     document = tomlkit.document()
-    _fill(document, RunConfig())
+    _fill(document, config or RunConfig())
     return tomlkit.dumps(document)
 
 
@@ -328,7 +328,7 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _sentence(error: Any) -> str:
+def sentence(error: Any) -> str:
     """One of pydantic's errors as a sentence that names the field and what to do."""
     where = ".".join(str(p) for p in error["loc"])
     if error["type"] == "extra_forbidden":
@@ -341,4 +341,6 @@ def _sentence(error: Any) -> str:
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     given = error.get("input")
+    if error["type"] == "string_pattern_mismatch" and where in RunConfig.model_fields:
+        return f"{where} = {given!r}: give {RunConfig.model_fields[where].description}"
     return f"{where} = {given!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -12,7 +12,6 @@ import copy
 import json
 import random
 import shutil
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,13 +19,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core import activations, corpus, device, tokens
+from core import activations, budgets, corpus, device, tokens
 from core import config as configs
 from core.analysis import build, collect
 from core.config import RunConfig
 from core.errors import ConfigError, CorpusError, ModelError, SessionError
 from core.evaluate import evaluate as measure
-from core.jobs import Record
+from core.jobs import Record, Verb
 from core.models import load
 from core.models.language import HookInfo, LanguageModel, boot, fired_hooks
 from core.records import Notice, Progress, StepReport
@@ -42,10 +41,8 @@ BLOCK_BUFFER, MIXED_TOKENS = 8_192, 2**20
 KEPT_CHECKPOINTS = 2
 LOGITS = 2**25
 """Logits held at once in evaluation: 128 MB in float32, and a few times that in all."""
-DEMO_TRAIN_S, DEMO_EVALUATE_S, DEMO_CROSS_ENTROPY_S, DEMO_ANALYSE_S = 50, 6, 14, 18
-"""Seconds of model time the demo gives each part."""
-PASSES = 3
-"""What a token costs in the cross-entropy figures, in whole passes: one clean, three of the layers above the hook."""
+Loader = Callable[[RunConfig], Generator[Progress, None, LanguageModel]]
+"""What gives a stage its model."""
 
 
 def load_model(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
@@ -65,16 +62,41 @@ def load_model(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
     return language
 
 
-def _loaded(
-    session: Session, config: RunConfig, model: LanguageModel | None = None
-) -> Generator[Progress, None, tuple[LanguageModel, SAE]]:
-    """The model, loaded unless it is given, and the session's SAE on its device.
+def stages(
+    session: Session, *, measure: bool = False, settings: Sequence[str] = ()
+) -> Callable[[Verb], Iterator[Record]]:
+    """A function that does a verb's work on the session. The first verb that needs the model loads it for all.
+
+    With `measure`, training begins with `measured`; `settings` are for `evaluate` and `analyze`.
+    """
+    kept: list[LanguageModel] = []
+
+    def load(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
+        if not kept:
+            kept.append((yield from load_model(config)))
+        return kept[0]
+
+    def work(verb: Verb) -> Iterator[Record]:
+        match verb:
+            case "train":
+                if measure:
+                    yield from measured(session, load)
+                yield from train(session, load)
+            case "evaluate":
+                yield from evaluate(session, load, settings=settings)
+            case "analyze":
+                yield from analyze(session, load, settings=settings)
+
+    return work
+
+
+def _loaded(session: Session, config: RunConfig, load: Loader) -> Generator[Progress, None, tuple[LanguageModel, SAE]]:
+    """The model, and the session's SAE on its device.
 
     Raises SessionError where there is no SAE, before a model is loaded for nothing; ModelError where it does not fit.
     """
     session.weights_dir()
-    if model is None:
-        model = yield from load_model(config)
+    model = yield from load(config)
     sae = files.load(session.weights_dir(), model.device)
     if sae.d_in != model.d_in:
         raise ModelError(
@@ -84,15 +106,11 @@ def _loaded(
     return model, sae
 
 
-def train(session: Session, model: LanguageModel | None = None) -> Iterator[Record]:
+def train(session: Session, load: Loader = load_model) -> Iterator[Record]:
     """Train the session's SAE and save it to `sae/`; metrics go to `metrics.jsonl`, checkpoints to `checkpoints/`."""
+    _require_untrained(session)
     config = session.config()
-    if session.sae_dir.exists() or session.checkpoints_dir.exists():
-        raise SessionError(
-            f"session {session.name!r} has been trained already", hint="train under another name, or remove it first"
-        )
-    if model is None:
-        model = yield from load_model(config)
+    model = yield from load(config)
     if config.strict:
         yield from _check_budget(config, model)
     sae = architectures.build(config.sae, model.d_in).to(model.device)
@@ -121,10 +139,10 @@ def train(session: Session, model: LanguageModel | None = None) -> Iterator[Reco
     files.save(final, session.sae_dir, _metadata(config, trained))
 
 
-def evaluate(session: Session, model: LanguageModel | None = None, *, settings: Sequence[str] = ()) -> Iterator[Record]:
+def evaluate(session: Session, load: Loader = load_model, *, settings: Sequence[str] = ()) -> Iterator[Record]:
     """Measure the session's SAE on the test split and write `evaluation.json`; `settings` are as `--set` takes them."""
     config = _configured(session, settings)
-    language, sae = yield from _loaded(session, config, model)
+    language, sae = yield from _loaded(session, config, load)
     result = yield from measure(
         language,
         sae,
@@ -137,10 +155,10 @@ def evaluate(session: Session, model: LanguageModel | None = None, *, settings: 
     yield result
 
 
-def analyze(session: Session, model: LanguageModel | None = None, *, settings: Sequence[str] = ()) -> Iterator[Record]:
+def analyze(session: Session, load: Loader = load_model, *, settings: Sequence[str] = ()) -> Iterator[Record]:
     """Write the sparse activations of the test split and build `features.duckdb`; `settings` as `--set` takes them."""
     config = _configured(session, settings)
-    model, sae = yield from _loaded(session, config, model)
+    model, sae = yield from _loaded(session, config, load)
     documents = corpus.documents(config.corpus, "test", seed=config.seed)
     yield from collect.run(model, sae, documents, session, config)
     meta = {
@@ -159,7 +177,7 @@ def analyze(session: Session, model: LanguageModel | None = None, *, settings: S
 
 def load_engine(session: Session) -> Generator[Progress, None, tuple[LanguageModel, SAE]]:
     """What steering needs; a generator whose return value is `(model, sae)`."""
-    return (yield from _loaded(session, session.config()))
+    return (yield from _loaded(session, session.config(), load_model))
 
 
 def import_sae(root: Path, folder: Path, name: str, settings: Sequence[str] = ()) -> Session:
@@ -199,50 +217,27 @@ def probe_hooks(config: RunConfig) -> Generator[Progress, None, list[HookInfo]]:
     return fired_hooks(boot(config.model.name, model, tokenizer, place), place)
 
 
-def prepare_demo() -> Generator[Record, None, tuple[RunConfig, LanguageModel]]:
-    """The demo's configuration, its budgets measured for this machine, and its model.
+def measured(session: Session, load: Loader = load_model) -> Iterator[Record]:
+    """Give the session the faster precision and budgets that this machine does in about two minutes.
 
-    A generator whose return value is `(RunConfig, LanguageModel)`. The embedded model's precision is the faster one;
-    the budgets give each part its share of about two minutes.
+    Its `config.toml` is replaced, which is never done once training has begun. Raises SessionError where it has.
     """
-    values = configs.with_settings(configs.preset("demo"), [f"model.dtype={device.fastest_dtype(device.pick('auto'))}"])
-    model = yield from load_model(configs.parse(values))
+    _require_untrained(session)
+    config = session.config()
+    dtype = device.fastest_dtype(device.pick(config.device))
+    values = configs.with_settings(config.model_dump(exclude_none=True), [f"model.dtype={dtype}"])
+    model = yield from load(configs.parse(values))
     yield Progress(phase="measuring this machine")
-    harvest, full = _tokens_per_second(model)
-    budgets = {
-        "budget.activations": _rounded(DEMO_TRAIN_S * harvest, 20_000, 400_000),
-        "evaluation.activations": _rounded(DEMO_EVALUATE_S * harvest, 4_000, 30_000),
-        "evaluation.ce_tokens": _rounded(DEMO_CROSS_ENTROPY_S * full / PASSES, 500, 4_096),
-        "analysis.activations": _rounded(DEMO_ANALYSE_S * harvest, 10_000, 100_000),
-    }
-    yield Notice(
-        message=f"{harvest:,.0f} tokens/s to {model.hook}, {full:,.0f} through all of {model.name} in "
-        f"{str(model.dtype).removeprefix('torch.')}; budgets: "
-        + ", ".join(f"{key} {value:,}" for key, value in budgets.items())
-    )
-    settings = [f"{key}={value}" for key, value in budgets.items()]
-    return configs.parse(configs.with_settings(values, settings)), model
+    found, words = budgets.measure(model)
+    yield Notice(message=words)
+    session.reconfigure(configs.parse(configs.with_settings(values, [f"{k}={v}" for k, v in found.items()])))
 
 
-def _tokens_per_second(model: LanguageModel) -> tuple[float, float]:
-    """Speed to the hook point and through the whole model: the best of three passes, the first being slow."""
-    ids = torch.zeros(8, 128, dtype=torch.long, device=model.device)
-
-    def speed(run: Callable[[Tensor], object]) -> float:
-        seconds = []
-        for _ in range(3):
-            began = time.perf_counter()
-            run(ids)
-            seconds.append(time.perf_counter() - began)
-        return ids.numel() / min(seconds)
-
-    return speed(model.activations), speed(model.split_pass)
-
-
-def _rounded(tokens: float, least: int, most: int) -> int:
-    """Two digits of `tokens`, within bounds."""
-    digits = 10 ** max(0, len(str(int(tokens))) - 2)
-    return max(least, min(most, int(tokens) // digits * digits))
+def _require_untrained(session: Session) -> None:
+    if session.trained:
+        raise SessionError(
+            f"session {session.name!r} has been trained already", hint="train under another name, or remove it first"
+        )
 
 
 def _configured(session: Session, settings: Sequence[str]) -> RunConfig:

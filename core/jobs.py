@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 import traceback
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, replace
 from types import FrameType, TracebackType
 from typing import Any, Literal
@@ -23,6 +23,7 @@ import psutil
 
 from core import child, lock
 from core.errors import RunError, SaeTuiError, SessionError, sentence
+from core.log import Log
 from core.records import Evaluation, Notice, Progress, StepReport
 from core.session import LOG_HEAD, Session
 from core.status import Observed, Status, process_lives
@@ -31,6 +32,8 @@ from core.storage import tail as tail_of
 Verb = Literal["train", "analyze", "evaluate"]
 Record = Progress | Notice | StepReport | Evaluation
 
+THEN = ("--then", "evaluate", "--then", "analyze")
+"""Arguments for `start(session, "train", …)`: what makes a session complete, with the model loaded once."""
 WRITE_S = 0.25
 """Least time between two writes of `status.json` within a phase."""
 HEARTBEAT_S = 5.0
@@ -110,20 +113,15 @@ def tail(session: Session, n: int) -> list[str]:
 
 def follow(session: Session, last: int = 10) -> Iterator[str]:
     """The `last` lines of the log, then each new one as it comes, until no job is active."""
-    position = session.log_path.stat().st_size if session.log_path.exists() else 0
-    yield from tail(session, last)
-    rest = b""
+    log = Log(session.log_path)
+    yield from [line for line in log.read() if line.strip()][-last:]
     while True:
         active = session.observed().active  # before reading: what it wrote last is then read too
-        with contextlib.suppress(FileNotFoundError), session.log_path.open("rb") as file:
-            file.seek(position)
-            *lines, rest = (rest + file.read()).split(b"\n")
-            position = file.tell()
-            yield from (line.decode("utf-8", errors="replace") for line in lines)
+        yield from log.read()
         if not active:
             break
         time.sleep(POLL_S)
-    yield from [rest.decode("utf-8", errors="replace")] if rest else []
+    yield from filter(None, [log.rest()])
 
 
 def run(session: Session, verb: Verb, records: Iterator[Record]) -> Iterator[Record]:
@@ -131,17 +129,30 @@ def run(session: Session, verb: Verb, records: Iterator[Record]) -> Iterator[Rec
 
     Raises what the work raises, after `status.json` says it; SessionError where another job has the session.
     """
-    with Running(session, verb) as job:
-        try:
-            if not job.should_stop():
+    return chain(session, [verb], lambda _: records)
+
+
+def chain(session: Session, verbs: Sequence[Verb], work: Callable[[Verb], Iterator[Record]]) -> Iterator[Record]:
+    """One job after another in this process, as `run`: `work(verb)` is asked for when it is that verb's turn.
+
+    `status.json` tells of the verb at work; the session is held from the first to the last, so that none can come
+    between. A stop, or an error, ends them all.
+    """
+    with Running(session, verbs[0]) as job:
+        for verb in verbs:
+            if job.should_stop():
+                return
+            job.begin(verb)
+            records = work(verb)
+            try:
                 for record in records:
                     job.note(record)
                     yield record
                     if job.should_stop():
                         break
-        finally:
-            if isinstance(records, Generator):
-                records.close()
+            finally:
+                if isinstance(records, Generator):
+                    records.close()
 
 
 class Running:
@@ -201,6 +212,14 @@ class Running:
                 self._session.lock_path.unlink()
         self._restore_handlers()
 
+    def begin(self, verb: Verb) -> None:
+        """The status is about `verb` from now on, if it was about another one."""
+        if verb != self._status.job:
+            now = time.time()
+            fresh = Status(job=verb)
+            change = {name: getattr(fresh, name) for name in ("job", "done", "total", "unit", "step", "steps")}
+            self._update(True, **change, phase="starting", started=now, progress_at=now)
+
     def note(self, record: Record) -> None:
         """Take what the work reports into the status. Waits while a pause is wanted."""
         change: dict[str, Any] = {}
@@ -208,7 +227,7 @@ class Running:
             case Progress():
                 change = {name: getattr(record, name) for name in ("phase", "done", "total", "unit")}
             case StepReport():
-                change = {"step": record.step, "steps": self._session.config().steps}
+                change = {"step": record.step, "steps": record.steps}
         new_phase = change.get("phase", self._status.phase) != self._status.phase
         self._update(new_phase, progress_at=time.time(), **change)
         self._wait_while_paused()

@@ -6,11 +6,17 @@ that is torn or written by two at once loses what was there before.
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from core.session import Session
 from core.storage import read_lines
+
+_changing = threading.Lock()
+"""Two changes of one feature, made at once, must not each leave out the other's."""
 
 
 def _now() -> str:
@@ -63,3 +69,25 @@ def read(session: Session) -> dict[int, Label]:
                 at=str(line.get("at") or ""),
             )
     return found
+
+
+def stamps(sessions: Sequence[Session]) -> list[tuple[int, int] | None]:
+    """What differs once labels are written: when each session's file was changed last, in ns, and its size in bytes."""
+    found: list[tuple[int, int] | None] = []
+    for session in sessions:
+        try:
+            stat = session.labels_path.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((stat.st_mtime_ns, stat.st_size))
+    return found
+
+
+def change(session: Session, feature: int, **fields: Any) -> Label:
+    """Change some fields of a feature's label, as a person; the others stay. Returns the label as it is now."""
+    with _changing:
+        before = read(session).get(feature, Label(feature=feature))
+        label = replace(before, source="person", at=_now(), **fields)
+        append(session, label)
+    return label

@@ -82,5 +82,6 @@ def _holder(session: Session) -> Status | None:
     """The job that has the session, as far as can be seen: by the lock, or by the status if that is lost."""
     lock, status = read_status(session.lock_path), session.status()
     if same_process(lock, status):  # the status is written on, the lock is not
-        lock = replace(lock, pid_started=status.pid_started, heartbeat=max(lock.heartbeat, status.heartbeat))
+        beat = max(lock.heartbeat, status.heartbeat)
+        lock = replace(lock, job=status.job, pid_started=status.pid_started, heartbeat=beat)
     return next((claim for claim in (lock, status) if observe(claim).state in ACTIVE), None)

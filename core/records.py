@@ -33,6 +33,8 @@ class StepReport:
 
     step: int
     """Optimiser steps finished, 1-based."""
+    steps: int
+    """Those the budget makes."""
     activations: int
     """Activation vectors consumed so far."""
     elapsed_s: float
@@ -53,6 +55,8 @@ class StepReport:
     """The auxiliary term as it enters the loss."""
     dead: int
     """Features that did not fire in the last `training.dead_after_activations`."""
+    dead_share: float
+    """`dead` as a share of all features."""
     lr: float
     activations_per_s: float
     """Over the time since the last report, harvest included."""
@@ -76,6 +80,7 @@ class ContextToken:
     """One token of a context, with the feature's activation on it (0 where it is silent)."""
 
     token_idx: int
+    token_id: int
     text: str
     value: float
 

@@ -5,18 +5,21 @@ Owns every path and file name in it and its name's rules. One kind of writer for
 `control.json` and `labels.jsonl`; the engine `steering/`.
 """
 
+import contextlib
 import json
 import os
 import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core import config as configs
-from core.errors import ConfigError, SessionError, nearest
+from core.errors import SessionError, nearest
 from core.status import ACTIVE, Observed, Status, observe, read_status
 from core.storage import last_line, read_json, read_lines, replace_file, replacing, tail
+
+if TYPE_CHECKING:
+    from core.config import RunConfig
 
 LOG_HEAD = "== "
 """What the line begins with that a starter writes to `log.txt` ahead of a job."""
@@ -54,8 +57,10 @@ class Session:
     steering_dir = property(lambda self: self.path / "steering")
 
     @classmethod
-    def create(cls, root: Path, name: str, config: configs.RunConfig) -> "Session":
+    def create(cls, root: Path, name: str, config: "RunConfig") -> "Session":
         """A new session's folder with its configuration. Raises SessionError; leaves nothing half-made."""
+        from core import config as configs  # here: pydantic takes as long to import as the first frame may
+
         session = cls(root / unused_name(root, name))
         with replacing(session.path) as beside:
             beside.mkdir()
@@ -77,8 +82,16 @@ class Session:
             raise SessionError(f"there is no session {name!r} in {root}", hint=hint)
         return session
 
-    def config(self) -> configs.RunConfig:
+    def reconfigure(self, config: "RunConfig") -> None:
+        """Another configuration in the place of the first. Only before training begins: it never changes after."""
+        from core import config as configs
+
+        replace_file(self.config_path, configs.to_toml(config))
+
+    def config(self) -> "RunConfig":
         """The run as configured. Raises ConfigError where the file is torn."""
+        from core import config as configs
+
         return configs.read(self.config_path)
 
     def status(self) -> Status:
@@ -120,6 +133,11 @@ class Session:
         """The metrics, with their token counts beneath `tokens`; empty where it was not evaluated."""
         return read_json(self.evaluation_path)
 
+    @property
+    def trained(self) -> bool:
+        """Whether training has got as far as its first checkpoint, or has ended: its configuration is fixed."""
+        return self.sae_dir.exists() or self.checkpoints_dir.exists()
+
     def weights_dir(self) -> Path:
         """The folder with the SAE to use: the finished one, else the newest checkpoint. Raises SessionError."""
         if (self.sae_dir / "sae_weights.safetensors").is_file():
@@ -134,7 +152,11 @@ class Session:
 
     def size_bytes(self) -> int:
         """Bytes on disk of everything in the folder."""
-        return sum(p.lstat().st_size for p in self.path.rglob("*") if p.is_file())
+        total = 0
+        for path in self.path.rglob("*"):
+            with contextlib.suppress(OSError):  # what a job replaces may be gone by now
+                total += path.lstat().st_size if path.is_file() else 0
+        return total
 
     def summary(self) -> dict[str, Any]:
         """The session for `show` and `ls`: name, state, progress, headline numbers, what exists."""
@@ -147,7 +169,7 @@ class Session:
             "note": seen.note,
             "phase": status.phase,
             "step": latest.get("step", 0),
-            "steps": self._steps() if latest else 0,
+            "steps": latest.get("steps", 0),
             "error": seen.note if seen.state == "failed" else status.error,
             "started": status.started,
             "has_sae": (self.sae_dir / "sae_weights.safetensors").is_file(),
@@ -156,12 +178,6 @@ class Session:
             "evaluation": self.evaluation(),
             "size_bytes": self.size_bytes(),
         }
-
-    def _steps(self) -> int:
-        try:
-            return self.config().steps
-        except ConfigError:
-            return 0
 
     def delete(self) -> None:
         """Remove the folder. Raises SessionError while a job runs in it; one silent elsewhere is not waited for."""
@@ -208,4 +224,12 @@ def listing(root: Path) -> list[Session]:
         return []
     found = [Session(p) for p in root.iterdir() if NAME.fullmatch(p.name)]
     found = [s for s in found if s.config_path.is_file()]
-    return sorted(found, key=lambda s: s.config_path.stat().st_mtime, reverse=True)
+    return sorted(found, key=_made, reverse=True)
+
+
+def _made(session: Session) -> float:
+    """When its configuration was written; 0 where it was deleted this very moment."""
+    try:
+        return session.config_path.stat().st_mtime
+    except OSError:
+        return 0.0

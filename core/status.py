@@ -7,8 +7,7 @@ import socket
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-
-import psutil
+from typing import Any
 
 from core.storage import read_json
 
@@ -57,6 +56,8 @@ class Status:
     @classmethod
     def of_process(cls, job: str, state: str, pid: int) -> "Status":
         """A status for the process `pid` on this machine, begun now."""
+        import psutil  # here: what only reads a finished session need not wait for it
+
         now = time.time()
         try:
             pid_started = psutil.Process(pid).create_time()
@@ -107,6 +108,8 @@ def process_lives(status: Status) -> bool:
     """Whether the very process that `status` names still runs: same boot, same start, no zombie."""
     if status.boot != boot_id():
         return False
+    import psutil
+
     try:
         process = psutil.Process(status.pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -117,7 +120,8 @@ def process_lives(status: Status) -> bool:
 
 
 def read_status(path: Path) -> Status:
-    """The status in a file; a torn or missing one reads as `new`."""
+    """The status in a file; a torn or missing one reads as `new`, a value of another kind as if it were not there."""
     values = read_json(path)
-    known = {f.name for f in fields(Status)}
-    return Status(**{k: v for k, v in values.items() if k in known})
+    kinds = {f.name: type(f.default) if isinstance(f.default, int | str) else int | float for f in fields(Status)}
+    found: dict[str, Any] = {k: v for k, v in values.items() if k in kinds and isinstance(v, kinds[k])}
+    return Status(**found)

@@ -4,10 +4,16 @@
 an escape sequence. What is printed as JSON or CSV into a pipe is data and does not pass here.
 """
 
+import math
+import time
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from core.records import ContextToken
+from rich.cells import cell_len, set_cell_size
+
+if TYPE_CHECKING:
+    from core.records import ContextToken
 
 GLYPHS = {code: chr(0x2400 + code) for code in range(0x20)} | {0x09: "→", 0x0A: "↵", 0x0D: "␍", 0x7F: "␡"}
 BIDI = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
@@ -38,6 +44,91 @@ def _safe_character(character: str, newlines: bool) -> str:
     return character
 
 
+def shortened(text: str, width: int) -> str:
+    """`text`, which is safe, in at most `width` cells, its end cut with an ellipsis where it must be."""
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, width - 1).rstrip() + "…" if width > 0 else ""
+
+
+def figure(value: float | None) -> str:
+    """A measured number in three digits, as one reads it: 0.00482, 4.82, 48.2, 4,820, 4.82e+07."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if value == 0:
+        return "0"
+    digit = math.floor(math.log10(abs(value)))
+    return f"{value:,.{max(0, 2 - digit)}f}" if -5 < digit < 6 else f"{value:.2e}"
+
+
+def compact(n: float) -> str:
+    """A count in at most four cells: 999, 1.2k, 48k, 3.1M."""
+    for unit in ("", "k", "M", "G"):
+        if n < 999.5 or unit == "G":
+            return f"{n:.1f}{unit}" if unit and n < 9.95 else f"{n:.0f}{unit}"
+        n /= 1000
+    raise AssertionError
+
+
+def size(n: float) -> str:
+    """Bytes, for a person: 640 B, 12.3 MB."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if n < 1000 or unit == "GB":
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1000
+    raise AssertionError
+
+
+def age(since: float) -> str:
+    """How long ago, in seconds since the epoch: coarse, so that it seldom changes; empty for 0, which is never."""
+    if not since:
+        return ""
+    minutes = (time.time() - since) / 60
+    for limit, unit, length in ((1, "now", 0), (120, "m", 1), (2_880, "h", 60)):
+        if minutes < limit:
+            return f"{minutes // length:.0f}{unit}" if length else unit
+    return f"{minutes // 1440:.0f}d"
+
+
+def span(seconds: float) -> str:
+    """A length of time, for a person: 45 s, 12 min, 3 h 20 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def band_name(band: int) -> str:
+    """A band of examples: the top ones, or an interval of activation, 1 the highest."""
+    return "top" if band == 0 else f"band {band}"
+
+
+def called(row: Mapping[str, Any]) -> str:
+    """What a feature goes by on a line: its star and label, or else its top token. Safe."""
+    top = row["top_token"]
+    name = safe(row["label"]) if row["label"] else "never fired" if top is None else token(top)
+    return "★ " * bool(row["starred"]) + name
+
+
+def facts(row: Mapping[str, Any], counted: int | None = None) -> list[tuple[str, str]]:
+    """Names and figures of a feature, the most telling first; on `counted` tokens, where that is given.
+
+    Those of its activations only where it fired.
+    """
+    of = f" of {counted:,}" if counted is not None else ""
+    fired = [] if row["dead"] else [
+        ("density", f"{figure(100 * row['density'])}% ({row['n']:,}{of} tokens)"),
+        ("mean", figure(row["mean"])),
+        ("max", figure(row["max"])),
+        ("p99", figure(row["p99"])),
+        ("token entropy", f"{row['token_entropy']:.2f} nats"),
+        ("p50", figure(row["p50"])),
+        ("std", figure(row["std"])),
+    ]  # fmt: skip
+    weights = ("bias", "threshold", "encoder_norm", "decoder_norm")
+    return fired + [(name.replace("_", " "), figure(row[name])) for name in weights if row[name] is not None]
+
+
 def token(text: str) -> str:
     """One token, safe, its leading and trailing spaces visible."""
     shown = safe(text)
@@ -46,7 +137,7 @@ def token(text: str) -> str:
     return "␣" * left + bare + "␣" * (len(shown) - left - len(bare) if bare else 0)
 
 
-def lit(tokens: Iterable[ContextToken], *, at: int, width: int) -> str:
+def lit(tokens: "Iterable[ContextToken]", *, at: int, width: int) -> str:
     """A context on one line of at most `width` characters: active tokens in brackets, cut around `at`.
 
     `at` is the `token_idx` of the example itself. Readable without colour.

@@ -38,7 +38,9 @@ def connected(sessions: Sequence[Session]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
     try:
         _attach(connection, sessions)
-        _load_labels(connection, sessions)
+        _create_labels(connection)
+        load_labels(connection, sessions)
+        _create_browse(connection, sessions[0])
         memory = min(MEMORY_BYTES, psutil.virtual_memory().total // 4)
         for setting in (
             f"memory_limit = '{memory // 1_000_000}MB'",
@@ -88,16 +90,35 @@ def _tables(connection: duckdb.DuckDBPyConnection, number: int) -> list[tuple[st
     return connection.execute(sql, [f"s{number}"]).fetchall()
 
 
-def _load_labels(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) -> None:
+def load_labels(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) -> None:
+    """Put what is in the sessions' `labels.jsonl` now into the table `labels`, in one transaction."""
     rows = [
         {"session": session.name, **asdict(label)} for session in sessions for label in labels.read(session).values()
     ]
     shape = json.dumps([{name: "VARCHAR" if name == "at" else kind for name, kind in LABELS.items()}])
     columns = ", ".join(f'TRY_CAST("{name}" AS {kind}) AS "{name}"' for name, kind in LABELS.items())
+    connection.execute("BEGIN TRANSACTION")
+    connection.execute("DELETE FROM memory.main.labels")
     connection.execute(
-        f"CREATE TABLE labels AS SELECT {columns} FROM (SELECT unnest(from_json($1, $2), max_depth := 2))",
+        f"INSERT INTO memory.main.labels SELECT {columns} FROM (SELECT unnest(from_json($1, $2), max_depth := 2))",
         # A lone surrogate, which JSON may hold, is no text to DuckDB.
         [json.dumps(rows, ensure_ascii=False).encode("utf-8", "replace").decode(), shape],
+    )
+    connection.execute("COMMIT")
+
+
+def _create_labels(connection: duckdb.DuckDBPyConnection) -> None:
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in LABELS.items())
+    connection.execute(f"CREATE TABLE memory.main.labels ({columns})")
+
+
+def _create_browse(connection: duckdb.DuckDBPyConnection, session: Session) -> None:
+    """The view `browse`: the features of the first session with what a person said of each, NULL where nothing."""
+    connection.execute(
+        "CREATE VIEW memory.main.browse AS "
+        "SELECT f.*, nullif(label, '') AS label, nullif(note, '') AS note, tags, coalesce(starred, false) AS starred "
+        "FROM s1.main.features f LEFT JOIN "
+        f"(FROM memory.main.labels WHERE session = {_quoted(session.name, chr(39))}) USING (feature)"
     )
 
 

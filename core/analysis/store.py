@@ -4,20 +4,19 @@ Every query of a person goes through the guard, in a transaction that may change
 Values are plain Python, ready for JSON: NaN and infinities are None.
 """
 
-import contextlib
-import datetime
-import decimal
-import math
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from core.analysis.connection import connected
-from core.analysis.guard import condition, explained, select_only
+from core import labels
+from core.analysis.browse import RICH, Order, about, filtered
+from core.analysis.connection import connected, load_labels
+from core.analysis.cursors import Cursors, begin_read_only, plain, records
+from core.analysis.guard import select_only
 from core.errors import QueryError, nearest
 from core.records import ContextToken, Example
 from core.session import Session
@@ -46,20 +45,28 @@ class Store:
     A database that is replaced later is not seen: open another Store.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session], stamps: list[Any]) -> None:
+        """`stamps`: `labels.stamps` of before the labels were loaded."""
         self._connection = connection
-        self._lock = threading.Lock()
-        self._running: set[duckdb.DuckDBPyConnection] = set()
+        self._sessions = sessions
+        self._cursors = Cursors(connection)
+        self._labelling = threading.Lock()
+        self._labels_seen = stamps
+        self.labelled = 0
+        """How often labels were read again."""
         self.columns = [str(row["column_name"]) for row in self._rows("DESCRIBE features")]
         """Of the table `features`, in order."""
+        self.browsed = {str(row["column_name"]): str(row["column_type"]) for row in self._rows("DESCRIBE browse")}
+        """The columns of the view `browse`, in order, and DuckDB's name of each one's type: `features` and labels."""
         self.d_sae = int(self._rows("SELECT count(*) AS n FROM features")[0]["n"])
 
     @classmethod
     def open(cls, sessions: Sequence[Session]) -> "Store":
         """Open the sessions' databases. Raises QueryError where one has none, or it cannot be read."""
+        stamps = labels.stamps(sessions)
         connection = connected(sessions)
         try:
-            return cls(connection)
+            return cls(connection, sessions, stamps)
         except BaseException:
             connection.close()
             raise
@@ -87,27 +94,39 @@ class Store:
         limit: int = 20,
         offset: int = 0,
     ) -> list[dict[str, Any]]:
-        """Rows of `features` that fulfil the SQL condition `where`, sorted by a column, what is NULL last.
+        """Rows of `browse` that fulfil the SQL condition `where`, sorted by a column, what is NULL last.
 
         Raises QueryError: no such column, a condition that is none.
         """
-        if sort not in self.columns:
-            raise QueryError(f"features have no column {sort!r}", hint=nearest(sort, self.columns))
-        with self._cursor() as cursor:
-            filtered = f"WHERE {condition(cursor, 'features', where)}" if where.strip() else ""
-            direction = "DESC" if descending else "ASC"
-            sql = (
-                f'SELECT * FROM features {filtered} ORDER BY "{sort}" {direction} NULLS LAST, feature '
-                f"LIMIT {int(limit)} OFFSET {int(offset)}"
-            )
-            return _records(_execute_read_only(cursor, select_only(cursor, sql)))
+        if sort not in self.browsed:
+            raise QueryError(f"features have no column {sort!r}", hint=nearest(sort, self.browsed))
+        direction = "DESC" if descending else "ASC"
+        tail = f'ORDER BY "{sort}" {direction} NULLS LAST, feature LIMIT {int(limit)} OFFSET {int(offset)}'
+        return self._browse("*", where, tail)
 
     def count(self, where: str = "") -> int:
         """How many features fulfil the SQL condition `where`. Raises QueryError."""
-        with self._cursor() as cursor:
-            filtered = f"WHERE {condition(cursor, 'features', where)}" if where.strip() else ""
-            sql = select_only(cursor, f"SELECT count(*) AS n FROM features {filtered}")
-            return int(_records(_execute_read_only(cursor, sql))[0]["n"])
+        return int(self._browse("count(*) AS n", where)[0]["n"])
+
+    def order(self, sort: str = "density", descending: bool = True, conditions: Iterable[str] = ()) -> Order:
+        """Features that fulfil all of some SQL conditions, to be browsed; its `build` has to come first, and blocks.
+
+        Raises QueryError: no such column.
+        """
+        return Order(
+            self._cursors, list(self.browsed), sort=sort, descending=descending, conditions=conditions,
+            rich=self.d_sae <= RICH,
+        )  # fmt: skip
+
+    def relabel(self) -> None:
+        """Read the labels again, if someone has written some. An order keeps what it was built with."""
+        with self._labelling:
+            stamps = labels.stamps(self._sessions)
+            if stamps != self._labels_seen:
+                with self._cursors.one() as cursor:
+                    load_labels(cursor, self._sessions)
+                self._labels_seen = stamps
+                self.labelled += 1
 
     def feature(self, feature: int) -> dict[str, Any]:
         """One row of `features`. Raises QueryError where there is no such feature."""
@@ -164,7 +183,7 @@ class Store:
         windows = [range(e["token_idx"] - context, e["token_idx"] + context + 1) for e in found]
         places = self._rows(
             """
-            SELECT t.token_idx, t.doc, t.doc_pos, t.text, coalesce(a.value, 0) AS value
+            SELECT t.token_idx, t.token_id, t.doc, t.doc_pos, t.text, coalesce(a.value, 0) AS value
             FROM tokens t
             LEFT JOIN (SELECT token_idx, value FROM activations WHERE feature = $1) a USING (token_idx)
             WHERE t.token_idx IN (SELECT unnest($2::INTEGER[]))
@@ -177,7 +196,7 @@ class Store:
             Example(
                 **example,
                 tokens=tuple(
-                    ContextToken(token_idx=i, text=p["text"], value=p["value"])
+                    ContextToken(token_idx=i, token_id=p["token_id"], text=p["text"], value=p["value"])
                     for i in window
                     if (p := by_idx.get(i)) is not None
                     and p["doc"] == example["doc"]
@@ -187,51 +206,82 @@ class Store:
             for example, window in zip(found, windows, strict=True)
         ]
 
-    def query(self, sql: str, limit: int = 1_000) -> Result:
-        """The first `limit` rows of a person's query, which has to pass the guard. Raises QueryError."""
+    def passage(self, feature: int, token_idx: int, reach: int = 1_000) -> list[dict[str, Any]]:
+        """The document around a token, up to `reach` tokens on both sides, with the feature's activation on each.
+
+        `token_idx`, `doc_pos`, `token_id`, `text`, `counted` (the SAE is defined there), `value` (0 where silent).
+        """
+        self._check(feature)
+        return self._rows(
+            """
+            SELECT t.token_idx, t.doc_pos, t.token_id, t.text, t.counted, coalesce(a.value, 0) AS value
+            FROM tokens t
+            LEFT JOIN (SELECT token_idx, value FROM activations WHERE feature = $1) a USING (token_idx)
+            WHERE t.token_idx BETWEEN $2 - $3 AND $2 + $3
+                AND t.doc = (SELECT doc FROM tokens WHERE token_idx = $2)
+                AND (t.doc_pos IS NOT NULL OR t.token_idx = $2)
+            ORDER BY t.token_idx
+            """,
+            feature,
+            token_idx,
+            reach,
+        )
+
+    def firing(self, token_idx: int, limit: int = 100) -> list[dict[str, Any]]:
+        """The features that fire on a token, the strongest first: rows of `browse`, each with its `value` there."""
+        return self._rows(
+            """
+            WITH strongest AS (FROM activations WHERE token_idx = $1 ORDER BY value DESC, feature LIMIT $2)
+            SELECT b.*, value FROM strongest JOIN browse b USING (feature) ORDER BY value DESC, feature
+            """,
+            token_idx,
+            limit,
+        )
+
+    def bands(self) -> int:
+        """How many bands below the top `examples` has: equal intervals of (0, max], numbered from the highest."""
+        return int(self._rows("SELECT coalesce(max(band), 0) AS n FROM examples")[0]["n"])
+
+    def query(self, sql: str, limit: int = 1_000, *, value: Callable[[Any], Any] | None = None) -> Result:
+        """The first `limit` rows of a person's query, which has to pass the guard. Raises QueryError.
+
+        `value` makes what stands in a row of a value of DuckDB's; by default it is `plain`.
+        """
         began = time.perf_counter()
         if limit < 0:
             raise QueryError(f"a limit of {limit} rows", hint="give 0 or more")
-        with self._cursor() as cursor:
-            _execute_read_only(cursor, select_only(cursor, sql))
+        with self._cursors.one() as cursor:
+            checked = select_only(cursor, sql)
+            begin_read_only(cursor)
+            cursor.execute(checked)
             described = cursor.description or []
             rows = cursor.fetchmany(limit + 1)
         return Result(
             columns=[str(d[0]) for d in described],
             types=[str(d[1]) for d in described],
-            rows=[tuple(plain(v) for v in row) for row in rows[:limit]],
+            rows=[tuple(map(value or plain, row)) for row in rows[:limit]],
             truncated=len(rows) > limit,
             elapsed_s=time.perf_counter() - began,
         )
 
     def interrupt(self) -> None:
         """Stop what runs now, from another thread; it ends with a QueryError, as a rule within milliseconds."""
-        with self._lock:
-            for cursor in self._running:
-                cursor.interrupt()
+        self._cursors.interrupt()
+
+    def _browse(self, shown: str, where: str, tail: str = "") -> list[dict[str, Any]]:
+        """A person's condition on `browse`, through the guard."""
+        with about(self.browsed), self._cursors.one() as cursor:
+            sql = select_only(cursor, f"SELECT {shown} FROM browse {filtered(cursor, [where])} {tail}")
+            begin_read_only(cursor)
+            return records(cursor.execute(sql))
 
     def _check(self, feature: int) -> None:
         if not 0 <= feature < self.d_sae:
             raise QueryError(f"there is no feature {feature}", hint=f"they go from 0 to {self.d_sae - 1}")
 
     def _rows(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
-        with self._cursor() as cursor:
-            return _records(cursor.execute(sql, parameters))
-
-    @contextlib.contextmanager
-    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor of its own for one query, which `interrupt` finds. DuckDB's errors leave as QueryErrors."""
-        with self._lock:
-            cursor = self._connection.cursor()
-            self._running.add(cursor)
-        try:
-            yield cursor
-        except duckdb.Error as error:
-            raise explained(error) from error
-        finally:
-            with self._lock:
-                self._running.discard(cursor)
-            cursor.close()
+        with self._cursors.one() as cursor:
+            return records(cursor.execute(sql, parameters))
 
 
 def strengths(session: Session, interventions: Iterable[Intervention]) -> Scales | None:
@@ -241,29 +291,3 @@ def strengths(session: Session, interventions: Iterable[Intervention]) -> Scales
         return None
     with Store.open([session]) as store:
         return store.scales(features)
-
-
-def plain(value: Any) -> Any:
-    """A value of DuckDB's as JSON has it: numbers, text, booleans, lists, objects, None."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, (float, decimal.Decimal)):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, dict):
-        return {str(plain(k)): plain(v) for k, v in value.items()}
-    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
-        return value.isoformat()
-    return value.hex() if isinstance(value, bytes) else str(value)
-
-
-def _records(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    names = [str(d[0]) for d in cursor.description or []]
-    return [dict(zip(names, map(plain, row), strict=True)) for row in cursor.fetchall()]
-
-
-def _execute_read_only(cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyConnection:
-    """Run checked SQL in a transaction that may change nothing; it ends with the cursor."""
-    cursor.execute("BEGIN TRANSACTION READ ONLY")
-    return cursor.execute(sql)

@@ -9,14 +9,15 @@ import queue
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from core import child, errors
 from core.engine import protocol
 from core.errors import EngineError, SaeTuiError
 from core.records import FiringToken, Progress
 from core.session import LOG_HEAD, Session
-from core.steering.interventions import GenerationRequest
+from core.steering.interventions import GenerationRequest, Intervention
+from core.steering.transcript import Change
 from core.storage import tail
 
 INTERRUPT_AFTER_S = 0.3
@@ -28,8 +29,8 @@ KILL_AFTER_S = 2.0
 class Engine:
     """The engine of one session. Its process begins with the first request, and anew when it has died.
 
-    One request at a time; `stop`, `ping` and `close` may come from any thread. To close an iterator that a
-    request returned is to stop the request.
+    One request at a time; `stop`, `change`, `ping` and `close` may come from any thread. To close an iterator that
+    a request returned is to stop the request.
     """
 
     def __init__(self, session: Session) -> None:
@@ -55,17 +56,29 @@ class Engine:
         """Load model and SAE ahead of need: Loading events, then Done. Raises as `generate` does."""
         return self._ask(lambda n: protocol.Load(id=n))
 
-    def generate(self, request: GenerationRequest) -> Iterator[protocol.Event]:
+    def generate(self, request: GenerationRequest, changes: Sequence[Change] = ()) -> Iterator[protocol.Event]:
         """Loading events where it must load, then Started, a Step for each token, and Done.
 
+        `changes` replace the request's interventions while it streams, each from the token of its index on, as
+        `change` does: then a Changed comes ahead of that token's Step. A change that cannot be is a Refused.
         Raises EngineError where the engine dies or is busy, and what the engine says is wrong.
         """
-        return self._ask(lambda n: protocol.Generate(id=n, request=request))
+        return self._ask(lambda n: protocol.Generate(id=n, request=request, changes=tuple(changes)))
 
-    def firing(self, text: str, top: int = 10) -> tuple[FiringToken, ...]:
-        """The tokens of a text and the `top` features on each; `()` where stopped. Raises as `generate`."""
+    def change(self, interventions: Sequence[Intervention]) -> bool:
+        """Give the generation that runs other interventions, from its next token on; whether one runs.
+
+        What comes of it is told in the generation's own events: Changed or Refused.
+        """
+        return self._process is not None and self._process.change(tuple(interventions))
+
+    def firing(self, text: str, top: int = 10, then: Sequence[int] = ()) -> tuple[FiringToken, ...]:
+        """The tokens of a text, and those that come `then`, and the `top` features on each.
+
+        `()` where stopped. Raises as `generate`.
+        """
         found: tuple[FiringToken, ...] = ()
-        for event in self._ask(lambda n: protocol.Tokens(id=n, text=text, top=top)):
+        for event in self._ask(lambda n: protocol.Tokens(id=n, text=text, top=top, then=tuple(then))):
             if isinstance(event, protocol.Firing):
                 found = event.tokens
         return found
@@ -138,7 +151,11 @@ def _as_error(event: protocol.Failed) -> SaeTuiError:
 
 
 class _Process:
-    """One engine process, and the thread that reads its events and clears up after it."""
+    """One engine process, and the thread that reads its events and clears up after it.
+
+    Its threads sleep while they wait for each other: those that spin take the cores from a training job beside them,
+    and where all cores are busy make ten times fewer tokens.
+    """
 
     def __init__(self, session: Session) -> None:
         self._log = session.steering_dir / "engine.log"
@@ -148,10 +165,11 @@ class _Process:
             log.flush()
             self._popen = subprocess.Popen(
                 child.command("engine", session.path), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=log, env=child.environment(), start_new_session=True,
+                stderr=log, env=child.environment(OMP_WAIT_POLICY="passive"), start_new_session=True,
             )  # fmt: skip
         self.stopping = False
         self._current = 0
+        self._generates = False
         self._events: queue.SimpleQueue[protocol.Event | None] = queue.SimpleQueue()
         self._sending = threading.Lock()
         self._ending = threading.Lock()  # between the end of a request and a signal, which would hit the next
@@ -172,6 +190,7 @@ class _Process:
     def begin(self, message: protocol.Request) -> None:
         with self._ending:
             self.stopping, self._current = False, message.id
+            self._generates = isinstance(message, protocol.Generate)
             self._idle.clear()
         self._send(message)
 
@@ -203,6 +222,14 @@ class _Process:
         if not self._idle.wait(KILL_AFTER_S - INTERRUPT_AFTER_S):
             self._popen.kill()
             self._popen.wait()
+
+    def change(self, interventions: tuple[Intervention, ...]) -> bool:
+        with self._ending:
+            hears = self._generates and not self._idle.is_set()
+            message = protocol.Change(id=self._current, interventions=interventions)
+        if hears:
+            self._send(message)
+        return hears
 
     def ping(self, n: int, timeout_s: float) -> bool:
         self._heard.clear()

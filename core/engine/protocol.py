@@ -1,17 +1,18 @@
 """What the engine is asked and what it answers: one JSON object a line, ASCII, in both directions.
 
 Every request has an id, higher than those before it; every event says which request it answers. A request
-ends with exactly one Done or Failed. Requests are served one after another, but for Stop and Ping, which are
-heard at once. Does not know processes or pipes.
+ends with exactly one Done or Failed. Requests are served one after another, but for Stop, Change and Ping, which
+are heard at once; Stop and Change bear the id of the request they are about. Does not know processes or pipes.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from core.records import FiringToken, Progress, TokenChoice, TokenReport
-from core.steering.interventions import GenerationRequest
+from core.steering.interventions import GenerationRequest, Intervention
+from core.steering.transcript import Change as Held
 from core.steering.transcript import MadeWith
 
 
@@ -28,6 +29,20 @@ class Generate:
 
     id: int
     request: GenerationRequest
+    changes: tuple[Held, ...] = ()
+    """What replaces its interventions while it streams: a replay's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Other interventions for the generation of this id, from its next token on; answered by Changed or Refused.
+
+    Where another Change comes before that token, only the last is answered by Changed; one that changes nothing, or
+    comes after the last token, by nothing.
+    """
+
+    id: int
+    interventions: tuple[Intervention, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +53,8 @@ class Tokens:
     text: str
     top: int
     """Features for each token."""
+    then: tuple[int, ...] = ()
+    """Token ids that come after the text, such as those that were generated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +97,26 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """Other interventions hold from the token of this index on, whose Step comes next."""
+
+    id: int
+    index: int
+    interventions: tuple[Intervention, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A Change that cannot be; the generation goes on as it was."""
+
+    id: int
+    kind: str
+    """As Failed has them."""
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
     """The tokens of a text, each with what fires on it."""
 
@@ -113,13 +150,10 @@ class Pong:
     id: int
 
 
-Request = Load | Generate | Tokens | Stop | Ping
-Event = Loading | Started | Step | Firing | Done | Failed | Pong
+Request = Load | Generate | Change | Tokens | Stop | Ping
+Event = Loading | Started | Step | Changed | Refused | Firing | Done | Failed | Pong
 
-_KINDS: dict[str, Callable[..., Any]] = {
-    kind.__name__: kind
-    for kind in (Load, Generate, Tokens, Stop, Ping, Loading, Started, Step, Firing, Done, Failed, Pong)
-}
+_KINDS: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (*get_args(Request), *get_args(Event))}
 
 
 def encode(message: Request | Event) -> bytes:
@@ -146,6 +180,14 @@ def _report(values: dict[str, Any]) -> TokenReport:
     return TokenReport(**{**values, **rows})
 
 
+def _interventions(values: list[dict[str, Any]]) -> tuple[Intervention, ...]:
+    return tuple(Intervention.from_json(intervention) for intervention in values)
+
+
+def _changes(values: list[dict[str, Any]]) -> tuple[Held, ...]:
+    return tuple(Held(int(held["index"]), _interventions(held["interventions"])) for held in values)
+
+
 def _firing(values: list[dict[str, Any]]) -> tuple[FiringToken, ...]:
     return tuple(
         FiringToken(**{**token, "features": tuple((int(f), float(z)) for f, z in token["features"])})
@@ -159,4 +201,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "report": _report,
     "tokens": _firing,
     "request": GenerationRequest.from_json,
+    "interventions": _interventions,
+    "changes": _changes,
+    "then": tuple,
 }

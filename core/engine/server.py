@@ -5,12 +5,13 @@ the protocol. Knows of the work only what `Backend` says.
 """
 
 import contextlib
+import itertools
 import os
 import queue
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, Protocol, TypeVar
@@ -19,8 +20,8 @@ from core.engine import protocol
 from core.errors import SaeTuiError, sentence
 from core.records import FiringToken, Progress, TokenReport
 from core.session import Session
-from core.steering.interventions import GenerationRequest
-from core.steering.transcript import MadeWith
+from core.steering.interventions import GenerationRequest, Intervention, resolve
+from core.steering.transcript import MadeWith, Recorder
 
 T = TypeVar("T")
 Loader = Generator[Progress, None, tuple[Any, Any]]
@@ -38,12 +39,18 @@ class Backend(Protocol):
         """What a transcript must record of this process."""
         ...
 
-    def generate(self, request: GenerationRequest) -> Generator[TokenReport, None, None]:
-        """A report for each token."""
+    def generate(
+        self, request: GenerationRequest, now: Callable[[], Sequence[Intervention]]
+    ) -> Generator[TokenReport, None, None]:
+        """A report for each token; `now`, called once before each, are the interventions that hold for it."""
         ...
 
-    def firing(self, text: str, top: int) -> list[FiringToken]:
-        """The tokens of `text` and the `top` features on each."""
+    def check(self, interventions: Sequence[Intervention]) -> None:
+        """Raise what keeps the generation that runs from taking these, from any thread; after it, it can."""
+        ...
+
+    def firing(self, text: str, top: int, then: Sequence[int]) -> list[FiringToken]:
+        """The tokens of `text`, and those that come `then`, and the `top` features on each."""
         ...
 
 
@@ -51,12 +58,14 @@ class ModelBackend:
     """A session's model and SAE, and the scales of its features where they were analysed."""
 
     def __init__(self, session: Session, load: Callable[[Session], Loader]) -> None:
-        # torch: here and not on demand, for an import that a stop interrupts cannot be taken up again.
+        # torch and duckdb: here and not on demand, for an import that a stop interrupts cannot be taken up again.
+        from core.analysis.store import strengths
         from core.steering import generate
 
         self._session = session
         self._load = load
-        self._steering = generate
+        self._scales: dict[int, Mapping[str, float | None]] = {}
+        self._steering, self._strengths = generate, strengths
         self._config = session.config().tokens
 
     def load(self) -> Generator[Progress, None, None]:
@@ -67,16 +76,24 @@ class ModelBackend:
         """What this process computes with."""
         return self._steering.made_with(self._model, self._session.name)
 
-    def generate(self, request: GenerationRequest) -> Generator[TokenReport, None, None]:
+    def generate(
+        self, request: GenerationRequest, now: Callable[[], Sequence[Intervention]]
+    ) -> Generator[TokenReport, None, None]:
         """Baseline and steered text."""
-        from core.analysis.store import strengths
+        self._scales = {}  # as the database has them now
+        self.check(request.interventions)
+        return self._steering.generate(self._model, self._sae, request, self._config, self._scales, now)
 
-        scales = strengths(self._session, request.interventions)
-        yield from self._steering.generate(self._model, self._sae, request, self._config, scales)
+    def check(self, interventions: Sequence[Intervention]) -> None:
+        """Look up what their units stand for, where it is not known yet, and see that each can be resolved."""
+        new = [edit for edit in interventions if edit.feature not in self._scales]
+        self._scales.update(self._strengths(self._session, new) or {})
+        scales = self._scales if self._session.database_path.is_file() else None
+        resolve(interventions, scales, self._sae.d_sae)
 
-    def firing(self, text: str, top: int) -> list[FiringToken]:
+    def firing(self, text: str, top: int, then: Sequence[int]) -> list[FiringToken]:
         """What fires on a text."""
-        return self._steering.firing(self._model, self._sae, text, self._config, top)
+        return self._steering.firing(self._model, self._sae, text, self._config, top, then)
 
 
 def serve(session: Session, make_backend: Callable[[], Backend]) -> None:
@@ -97,6 +114,12 @@ class _Server:
         self._requests, self._events = requests, events
         self._sending = threading.Lock()
         self._waiting: queue.SimpleQueue[protocol.Request] = queue.SimpleQueue()
+        self._changing = threading.Lock()
+        self._change: protocol.Change | None = None
+        """Heard, but its generation has not begun."""
+        self._generating = 0
+        self._wanted: tuple[Intervention, ...] = ()
+        """Of the generation that runs, from its next token on."""
         self._stop_up_to = 0
         self._current = 0
         self._interruptible = False
@@ -105,7 +128,7 @@ class _Server:
     def run(self, make_backend: Callable[[], Backend]) -> None:
         signal.signal(signal.SIGINT, self._interrupt)
         threading.Thread(target=self._hear, daemon=True, name="requests").start()
-        backend = make_backend()
+        self._backend = backend = make_backend()
         while True:
             self._serve(self._waiting.get(), backend)
 
@@ -124,6 +147,8 @@ class _Server:
         match message:
             case protocol.Stop():
                 self._stop_up_to = max(self._stop_up_to, message.id)
+            case protocol.Change():
+                self._hear_change(message)
             case protocol.Ping():
                 self._send(protocol.Pong(id=message.id))
             case protocol.Load() | protocol.Generate() | protocol.Tokens():
@@ -140,14 +165,7 @@ class _Server:
                 self._send(protocol.Done(id=message.id, stopped=True))
                 os._exit(0)
         except Exception as error:
-            traceback.print_exc()
-            known = isinstance(error, SaeTuiError)
-            self._send(
-                protocol.Failed(
-                    id=message.id, kind=type(error).__name__, hint=error.hint if known else "",
-                    message=error.message if known else sentence(error, "steering/engine.log"),
-                )
-            )  # fmt: skip
+            self._send(protocol.Failed(id=message.id, **_told(error)))
             return
         self._send(protocol.Done(id=message.id, stopped=stopped))
 
@@ -155,7 +173,7 @@ class _Server:
         """Whether all is loaded, rather than stopped."""
         if not self._loaded:
             self._loaded = self._each(
-                backend.load(), lambda progress: protocol.Loading(id=self._current, progress=progress)
+                backend.load(), lambda progress: [protocol.Loading(id=self._current, progress=progress)]
             )
         return self._loaded
 
@@ -164,21 +182,76 @@ class _Server:
         self._send(protocol.Started(id=message.id, made_with=backend.made_with()))
         match message:
             case protocol.Generate():
-                steps = backend.generate(message.request)
-                return self._each(steps, lambda report: protocol.Step(id=message.id, report=report))
+                return self._generate(message, backend)
             case protocol.Tokens():
-                tokens = (backend.firing(*asked) for asked in [(message.text, message.top)])
-                return self._each(tokens, lambda found: protocol.Firing(id=message.id, tokens=tuple(found)))
+                tokens = (backend.firing(*asked) for asked in [(message.text, message.top, message.then)])
+                return self._each(tokens, lambda found: [protocol.Firing(id=message.id, tokens=tuple(found))])
         return True
 
-    def _each(self, items: Generator[T, None, None], event: Callable[[T], protocol.Event]) -> bool:
-        """Send an event for each item as it comes: to the last (True), or until a stop is wanted (False)."""
+    def _generate(self, message: protocol.Generate, backend: Backend) -> bool:
+        """As `_answer`. What changes on the way is told ahead of the first token it holds for."""
+        recorder = Recorder(self._now(message))
+        told, held = 0, message.request.interventions
+
+        def events(report: TokenReport) -> Iterator[protocol.Event]:
+            nonlocal told, held
+            for change in recorder.changes[told:]:
+                if change.interventions != held:
+                    held = change.interventions
+                    yield protocol.Changed(id=message.id, index=change.index, interventions=held)
+            told = len(recorder.changes)
+            yield protocol.Step(id=message.id, report=report)
+
+        with self._changing:
+            self._wanted = message.request.interventions
+            steps = backend.generate(message.request, recorder)
+            for change in message.changes:
+                backend.check(change.interventions)
+            self._generating = message.id
+            if self._change and self._change.id == message.id:
+                self._take_change(self._change, backend)
+        try:
+            return self._each(steps, events)
+        finally:
+            with self._changing:
+                self._generating = 0
+
+    def _now(self, message: protocol.Generate) -> Callable[[], tuple[Intervention, ...]]:
+        """The interventions for one token after another: those wanted last, by the request or by a person."""
+        changes = {change.index: change.interventions for change in message.changes}
+        indices = itertools.count()
+
+        def now() -> tuple[Intervention, ...]:
+            if (index := next(indices)) in changes:
+                self._wanted = changes[index]
+            return self._wanted
+
+        return now
+
+    def _hear_change(self, message: protocol.Change) -> None:
+        with self._changing:
+            if message.id == self._generating:
+                self._take_change(message, self._backend)
+            else:
+                self._change = message
+
+    def _take_change(self, message: protocol.Change, backend: Backend) -> None:
+        try:
+            backend.check(message.interventions)
+        except Exception as error:
+            self._send(protocol.Refused(id=message.id, **_told(error)))
+        else:
+            self._wanted = message.interventions
+
+    def _each(self, items: Generator[T, None, None], events: Callable[[T], Iterable[protocol.Event]]) -> bool:
+        """Send the events of each item as it comes: to the last (True), or until a stop is wanted (False)."""
         with contextlib.closing(items):
             while self._stop_up_to < self._current:
                 found = self._next(items)
                 if not found:
                     return True
-                self._send(event(found[0]))
+                for event in events(found[0]):
+                    self._send(event)
         return False
 
     def _next(self, items: Iterator[T]) -> tuple[T, ...]:
@@ -204,3 +277,14 @@ class _Server:
                 self._events.flush()
             except BrokenPipeError:
                 os._exit(0)
+
+
+def _told(error: Exception) -> dict[str, str]:
+    """An error as Failed and Refused tell it; all of it goes to the log."""
+    traceback.print_exc()
+    known = isinstance(error, SaeTuiError)
+    return {
+        "kind": type(error).__name__,
+        "message": error.message if known else sentence(error, "steering/engine.log"),
+        "hint": error.hint if known else "",
+    }

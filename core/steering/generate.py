@@ -4,7 +4,7 @@ Owns the sampling, the rows' ends and the figures of a step. What an edit does i
 a hook point is `core.models.language`'s.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -31,7 +31,7 @@ def generate(
     config: TokensConfig,
     scales: Scales | None,
     interventions_now: Callable[[], Sequence[Intervention]] | None = None,
-) -> Iterator[TokenReport]:
+) -> Generator[TokenReport, None, None]:
     """Generate baseline and steered text, one report a token; closing the iterator stops it.
 
     `interventions_now`, where given, takes the place of `request.interventions`: it is called once before
@@ -86,21 +86,27 @@ def choose(logits: Float[Tensor, "r v"], temperature: float, generator: torch.Ge
     return logits.argmax(dim=1).tolist()
 
 
-def firing(model: LanguageModel, sae: SAE, text: str, config: TokensConfig, top: int = 10) -> list[FiringToken]:
+def firing(
+    model: LanguageModel, sae: SAE, text: str, config: TokensConfig, top: int = 10, then: Sequence[int] = ()
+) -> list[FiringToken]:
     """The tokens of a text as the model reads it, BOS included, each with its `top` strongest features.
 
-    Raises UsageError for a text that is empty or too long.
+    The text is followed by the tokens `then`, such as those that were generated after it, which need not be what the
+    tokenizer makes of their text. Raises UsageError for a text that is empty or too long.
     """
-    block = _block(text, model, config, room=0)
-    strongest = iter(_strongest(model, sae, block, top))
+    block = _block(text, model, config, room=len(then))
+    ids = [*block.ids.tolist(), *then]
+    special = model.tokens.special_ids if config.skip_special else frozenset()
+    counted = [*block.counted.tolist(), *(token not in special for token in then)]
+    strongest = iter(_strongest(model, sae, ids, counted, top))
     return [
         FiringToken(
             token_id=token,
             text=model.tokens.text(token),
-            counted=counted,
-            features=next(strongest) if counted else (),
+            counted=is_counted,
+            features=next(strongest) if is_counted else (),
         )
-        for token, counted in zip(block.ids.tolist(), block.counted.tolist(), strict=True)
+        for token, is_counted in zip(ids, counted, strict=True)
     ]
 
 
@@ -203,11 +209,12 @@ def _kl(logprobs: Float[Tensor, "r v"]) -> float:
 
 
 @torch.no_grad()
-def _strongest(model: LanguageModel, sae: SAE, block: Block, top: int) -> list[tuple[tuple[int, float], ...]]:
+def _strongest(
+    model: LanguageModel, sae: SAE, ids: list[int], counted: list[bool], top: int
+) -> list[tuple[tuple[int, float], ...]]:
     """For each counted position its active features, strongest first, at most `top`."""
-    ids = torch.from_numpy(block.ids).to(model.device)
-    counted = torch.from_numpy(block.counted).to(model.device)
-    z = sae.encode(model.activations(ids.unsqueeze(0))[0][counted])
+    x = model.activations(torch.tensor([ids], device=model.device))[0]
+    z = sae.encode(x[torch.tensor(counted, device=model.device)])
     values, features = z.topk(min(top, sae.d_sae), dim=1)
     return [
         tuple((f, v) for f, v in zip(fs, vs, strict=True) if v > 0)

@@ -55,7 +55,7 @@ class Row(NamedTuple):
 class Recorder:
     """Stands between `generate` and whoever changes interventions while it streams, and notes each change.
 
-    Give it to `generate` as `interventions_now`, and to `collect`.
+    Give it to `generate` as `interventions_now`, and its `changes` to `collect`.
     """
 
     def __init__(self, now: Callable[[], Sequence[Intervention]]) -> None:
@@ -192,15 +192,16 @@ def collect(
     made_with: MadeWith,
     *,
     scales: Scales | None = None,
-    recorder: Recorder | None = None,
+    changes: Sequence[Change] = (),
 ) -> Transcript:
     """The transcript of a generation, `reports` read to their end.
 
-    `scales` are those given to `generate`, and `recorder` its `interventions_now`, where it had one.
+    `scales` are those given to `generate`; `changes` replaced the request's interventions, each from its index on,
+    as a Recorder or the engine has them.
     """
     came = tuple(reports)
-    changes = [c for c in recorder.changes if c.index < len(came)] if recorder else []
-    began_with = changes.pop(0).interventions if changes else request.interventions
+    changes = [c for c in changes if c.index < len(came)]
+    began_with = changes.pop(0).interventions if changes and changes[0].index == 0 else request.interventions
     steered = {i.feature for edits in (began_with, *(c.interventions for c in changes)) for i in edits}
     return Transcript(
         prompt=request.prompt,

@@ -122,10 +122,12 @@ class _Run:
         x, losses = self.last
         variance = (x - x.mean(dim=0)).double().pow(2).sum(dim=1).mean()
         now = time.monotonic()
+        dead = int(self.dead().sum())
         speed = (self.activations - self.reported_activations) / max(now - self.reported, 1e-9)
         self.reported, self.reported_activations = now, self.activations
         return StepReport(
             step=self.steps_done,
+            steps=self.config.steps,
             activations=self.activations,
             elapsed_s=round(now - self.began, 3),
             loss=float(losses.total),
@@ -135,7 +137,8 @@ class _Run:
             l1=float(losses.l1),
             sparsity_loss=float(losses.sparsity),
             aux_loss=float(losses.aux),
-            dead=int(self.dead().sum()),
+            dead=dead,
+            dead_share=dead / self.sae.d_sae,
             lr=self.optimizer.param_groups[0]["lr"],
             activations_per_s=round(speed, 1),
         )

@@ -1,4 +1,7 @@
-"""The verb demo: from nothing to a steered sentence on the embedded model, and a summary of what was found."""
+"""The verb demo: a first SAE on the embedded model, watched in the workbench while it is trained.
+
+Headless, from nothing to a steered sentence, and a summary of what was found.
+"""
 
 import argparse
 import itertools
@@ -8,14 +11,16 @@ from dataclasses import asdict
 from typing import Any
 
 from core import config as configs
-from core import jobs
+from core import demo
 from core.analysis.store import Store
 from core.engine.client import Engine
 from core.session import Session, free_name, unused_name
 from core.steering.interventions import GenerationRequest, Intervention
 from core.steering.transcript import Transcript
-from sae_tui.commands.output import as_json, cell, finished, watched
+from sae_tui.commands.output import as_json, cell
+from sae_tui.commands.runs import foreground
 from sae_tui.commands.steer import generated, side_by_side
+from sae_tui.commands.workbench import require_terminal, workbench
 from sae_tui.text import lit, safe
 
 HEADLINES = ("fvu", "l0", "dead_share", "ce_loss_score")
@@ -40,19 +45,26 @@ STRENGTHS = (1.0, 2.0)
 
 def run(args: argparse.Namespace) -> int:
     """`sae-tui demo`."""
-    from core import flow
+    return _headless(args) if args.headless or args.json else _watched(args)
 
+
+def _watched(args: argparse.Namespace) -> int:
+    """Open the workbench on the demo, which is started first where it was not begun."""
+    require_terminal()
+    session, job = demo.begin(args.sessions, args.name or demo.NAME)
+    mode = "features" if session.database_path.is_file() else "train"
+    return workbench(args.sessions, session=session, mode=mode, started=[job] if job else [])
+
+
+def _headless(args: argparse.Namespace) -> int:
+    """The same work here, and a summary."""
     began = time.monotonic()
-    name = unused_name(args.sessions, args.name or free_name(args.sessions, "demo"))
-    config, model = finished(flow.prepare_demo())
-    session = Session.create(args.sessions, name, config)
-    stages: dict[jobs.Verb, Any] = {"train": flow.train, "evaluate": flow.evaluate, "analyze": flow.analyze}
-    for verb, stage in stages.items():
-        for _ in watched(jobs.run(session, verb, stage(session, model))):
-            pass
-        if session.status().state == "stopped":
-            return 130
-    del model  # the engine loads its own
+    name = unused_name(args.sessions, args.name or free_name(args.sessions, demo.NAME))
+    session = Session.create(args.sessions, name, demo.configuration())
+    code = foreground(session, ("train", "evaluate", "analyze"), measure=True)
+    if code:
+        return code
+    config = session.config()
     summary = _summary(session, config)
     summary["seconds"] = round(time.monotonic() - began, 1)
     if args.json:

@@ -9,10 +9,11 @@ from dataclasses import asdict
 from typing import Any
 
 from core import jobs
+from core.analysis import card
 from core.analysis.store import Store
 from core.session import Session
-from sae_tui.commands.output import add_set, as_json, cell, figures, session_of, table, watched
-from sae_tui.text import lit, safe, token
+from sae_tui.commands.output import add_set, as_json, figures, session_of, table, watched
+from sae_tui.text import band_name, facts, figure, lit, safe, shortened, token
 
 COLUMNS = ("feature", "n", "density", "mean", "max", "p99", "token_entropy", "category_entropy", "top_token")
 BAR = " ▁▂▃▄▅▆▇█"
@@ -121,48 +122,54 @@ def features(args: argparse.Namespace) -> int:
 def feature(args: argparse.Namespace) -> int:
     """`sae-tui feature`."""
     with Store.open([session_of(args)]) as store:
-        row = store.feature(args.id)
-        examples = store.examples(args.id, limit=args.limit)
-        logits, neighbours = store.logits(args.id), store.neighbours(args.id)
-        histogram, tokens = store.histogram(args.id), store.top_tokens(args.id)
+        found = card.read(store, args.id, limit=args.limit)
     if args.json:
         as_json({
-            **row, "examples": [asdict(e) for e in examples], "logits": logits, "neighbours": neighbours,
-            "histogram": histogram, "tokens": tokens,
+            **found.row, "examples": [asdict(e) for e in found.examples], "logits": found.logits,
+            "neighbours": [{k: v for k, v in n.items() if k != "row"} for n in found.neighbours],
+            "histogram": found.histogram, "tokens": found.tokens,
         })  # fmt: skip
         return 0
-    for line in card(row, examples, logits, neighbours, histogram, tokens):
+    for line in lines(found):
         print(line)
     return 0
 
 
-def card(
-    row: dict[str, Any], examples: list[Any], logits: list[Any], neighbours: list[Any], histogram: list[Any],
-    tokens: list[Any],
-) -> Iterator[str]:  # fmt: skip
+def lines(found: card.Card) -> Iterator[str]:
     """A feature on a terminal, line by line."""
+    row = found.row
+    yield f"feature {row['feature']}{' ★' * bool(row['starred'])}{_label(row)}"
+    if row["note"]:
+        yield safe(row["note"])
     if row["dead"]:
-        yield f"feature {row['feature']} fired nowhere in the analysed text"
+        yield f"it fired nowhere in the analysed text: {found.counted:,} tokens"
     else:
-        yield (
-            f"feature {row['feature']}   density {row['density']:.3%} ({row['n']:,} tokens)   mean {row['mean']:.3g}"
-            f"   max {row['max']:.3g}   p99 {row['p99']:.3g}   token entropy {cell(row['token_entropy'])} nats"
-        )
-        most = max(b["n"] for b in histogram)
-        bars = "".join(BAR[-(-8 * b["n"] // most)] for b in histogram)
-        yield f"activations  0 |{bars}| {row['max']:.3g}   (height: number of tokens)"
-        yield "fires on     " + "  ".join(f"{token(t['text'])} {t['n']:,} (×{t['lift']:.0f})" for t in tokens)
+        yield "   ".join(f"{name} {value}" for name, value in facts(row, found.counted)[:5])
+        most = max(b["n"] for b in found.histogram)
+        bars = "".join(BAR[-(-8 * b["n"] // most)] for b in found.histogram)
+        yield f"activations  0 |{bars}| {figure(row['max'])}   (height: number of tokens)"
+        yield "fires on     " + "  ".join(f"{_token(t)} {t['n']:,} (×{t['lift']:.0f})" for t in found.tokens)
         yield ""
-        for e in examples:
-            band = "top" if e.band == 0 else f"band {e.band}"
-            yield f"{e.value:8.3g}  {band:<7} {lit(e.tokens, at=e.token_idx, width=96)}  ({safe(e.source)})"
+        for e in found.examples:
+            text = lit(e.tokens, at=e.token_idx, width=96)
+            yield f"{figure(e.value):>8}  {band_name(e.band):<7} {text}  ({safe(e.source)})"
         yield ""
     for sign, name in ((1, "promotes"), (-1, "suppresses")):
-        effects = [f"{token(x['text'])} {x['value']:+.3f}" for x in logits if x["sign"] == sign]
+        effects = [f"{_token(x)} {x['value']:+.3f}" for x in found.logits if x["sign"] == sign]
         if effects:
             yield f"{name:<13}" + "  ".join(effects)
-    if neighbours:
-        yield "neighbours   " + "  ".join(f"{x['other']} ({x['cosine']:.2f})" for x in neighbours)
+    if found.neighbours:
+        near = (f"{n['other']} ({n['cosine']:.2f}){_label(n['row'])}" for n in found.neighbours)
+        yield "neighbours   " + "  ".join(near)
+
+
+def _token(row: dict[str, Any]) -> str:
+    """Short: some are a line of spaces."""
+    return shortened(token(row["text"]), 20)
+
+
+def _label(row: dict[str, Any]) -> str:
+    return f' "{safe(row["label"])}"' if row["label"] else ""
 
 
 def query(args: argparse.Namespace) -> int:

@@ -206,13 +206,3 @@ def cell(value: Any) -> str:
             return safe(json.dumps(value))
         case _:
             return safe(str(value))
-
-
-def size(n: int) -> str:
-    """Bytes, for a person."""
-    value = float(n)
-    for unit in ("B", "KB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    raise AssertionError

@@ -1,9 +1,9 @@
-"""Verbs of a session's life: train, stop, logs, ls, show, rm, import, export."""
+"""Verbs of a session's life: train, clone, stop, logs, ls, show, rm, import, export."""
 
 import argparse
 import shutil
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ from core import config as configs
 from core import jobs
 from core.errors import SaeTuiError, SessionError, UsageError
 from core.session import Session, free_name, listing
-from sae_tui.commands.output import add_set, as_json, figures, session_of, size, table, watched
-from sae_tui.text import safe
+from sae_tui.commands.output import add_set, as_json, figures, session_of, table, watched
+from sae_tui.text import age, safe, size
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,8 +22,17 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument("--preset", metavar="P", help="a shipped configuration instead of a file: demo, relu")
     verb.add_argument("--name", help="the session's name (default: from the model and the SAE)")
     verb.add_argument("--detach", action="store_true", help="train in a process of its own and return at once")
+    verb.add_argument("--then-all", action="store_true", help="then evaluate and analyse, with the same model")
     add_set(verb)
     verb.set_defaults(run=train)
+
+    verb = verbs.add_parser("clone", help="a new session with the configuration of another, to be trained anew")
+    verb.add_argument("name", help="the session to take the configuration of")
+    verb.add_argument("--as", dest="new", metavar="NEW", help="the new one's name (default: NAME-2, NAME-3, ...)")
+    verb.add_argument("--detach", action="store_true", help="train it at once, in a process of its own")
+    verb.add_argument("--then-all", action="store_true", help="with --detach: then evaluate and analyse it")
+    add_set(verb)
+    verb.set_defaults(run=clone)
 
     for name, run, text in (
         ("stop", stop, "stop the session's job; a training keeps a checkpoint"),
@@ -61,20 +70,36 @@ def train(args: argparse.Namespace) -> int:
     stem = args.preset or args.config.stem.lower()
     session = Session.create(args.sessions, args.name or free_name(args.sessions, stem), config)
     if args.detach:
-        jobs.start(session, "train")
         return _started(args, session)
-    code = foreground(session)
+    code = foreground(session, ("train", "evaluate", "analyze") if args.then_all else ("train",))
     if code == 0 or args.json:
         _show(args, session)
     return code
 
 
-def foreground(session: Session) -> int:
-    """Train in this process; a session that could not even begin is removed again."""
-    from core import flow
+def clone(args: argparse.Namespace) -> int:
+    """`sae-tui clone`."""
+    values = session_of(args).config().model_dump(exclude_none=True)
+    config = configs.with_absolute_paths(configs.parse(configs.with_settings(values, args.settings)))
+    session = Session.create(args.sessions, args.new or free_name(args.sessions, args.name), config)
+    if args.detach:
+        return _started(args, session)
+    if args.json:
+        as_json(session.summary())
+    else:
+        print(session.name)
+    return 0
 
+
+def foreground(session: Session, verbs: Sequence[jobs.Verb], *, measure: bool = False) -> int:
+    """Do the verbs in this process; a session whose training could not even begin is removed again.
+
+    `measure` is as `flow.stages` takes it.
+    """
     try:
-        for _ in watched(jobs.run(session, "train", flow.train(session))):
+        from core import flow
+
+        for _ in watched(jobs.chain(session, verbs, flow.stages(session, measure=measure))):
             pass
     except UsageError:
         if not session.checkpoints_dir.exists():
@@ -90,6 +115,8 @@ def foreground(session: Session) -> int:
 
 
 def _started(args: argparse.Namespace, session: Session) -> int:
+    """Train the session, and what `--then-all` asks for besides, in a process of its own."""
+    jobs.start(session, "train", jobs.THEN if args.then_all else ())
     if args.json:
         as_json(session.summary())
     else:
@@ -140,17 +167,6 @@ def ls(args: argparse.Namespace) -> int:
         names = ("name", "state", "doing", "step", "FVU", "L0", "CE score", "features", "size", "age")
         table(names, rows, left=("name", "state", "doing"))
     return 0
-
-
-def age(since: float) -> str | None:
-    """How long ago, for a person; None where it never was."""
-    if not since:
-        return None
-    seconds = time.time() - since
-    for limit, unit, length in ((120, "s", 1), (7_200, "m", 60), (172_800, "h", 3_600)):
-        if seconds < limit:
-            return f"{seconds / length:.0f}{unit}"
-    return f"{seconds / 86_400:.0f}d"
 
 
 def show(args: argparse.Namespace) -> int:

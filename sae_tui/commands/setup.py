@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from core import config as configs
+from core.errors import SaeTuiError
 from sae_tui.commands import demo
-from sae_tui.commands.output import add_set, as_json, finished, size, table
-from sae_tui.text import safe
+from sae_tui.commands.output import add_set, as_json, finished, table
+from sae_tui.text import safe, size
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verbs."""
     verb = verbs.add_parser("demo", help="train a first SAE on the embedded model, analyse it, steer with it")
-    verb.add_argument("--headless", action="store_true", help="print a summary at the end; so far the only way")
-    verb.add_argument("--name", help="the session's name (default: demo, demo-2, ...)")
+    verb.add_argument("--headless", action="store_true", help="without the workbench: print a summary at the end")
+    verb.add_argument("--name", help="the session's name (default: demo; headless: demo, demo-2, ...)")
     verb.set_defaults(run=demo.run)
 
     verb = verbs.add_parser("config", help="every field of a configuration, with its meaning and default")
@@ -72,6 +73,7 @@ def doctor(args: argparse.Namespace) -> int:
     """`sae-tui doctor`."""
     found = {
         "terminal": _terminal(),
+        "workbench": _workbench(),
         "python": _python(),
         "torch": _torch(),
         "model": _model(),
@@ -100,6 +102,21 @@ def _terminal() -> dict[str, Any]:
         "encoding": encoding if encoding.lower().startswith("utf") else f"{encoding}: set LANG to a UTF-8 locale",
         "inside": "tmux" if os.environ.get("TMUX") else "ssh" if os.environ.get("SSH_TTY") else "neither tmux nor ssh",
     }
+
+
+def _workbench() -> dict[str, Any]:
+    from sae_tui import settings
+
+    path = settings.settings_path()
+    try:
+        settings.read(path)
+        settled = str(path) if path.exists() else f"{path}: not there, the defaults hold"
+    except SaeTuiError as error:
+        settled = str(error)
+    copying = "by OSC 52, which works through SSH where the terminal allows it"
+    if os.environ.get("TMUX"):
+        copying += "; tmux needs `set -g set-clipboard on`"
+    return {"settings": settled, "copying": copying}
 
 
 def _python() -> dict[str, Any]:

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import difflib
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from core.engine.client import Engine
 from core.errors import UsageError
 from core.records import Progress, TokenReport
 from core.steering.interventions import GenerationRequest, Intervention, Scales, from_option
-from core.steering.transcript import MadeWith, Transcript, collect
+from core.steering.transcript import Change, MadeWith, Transcript, collect
 from sae_tui.commands.output import as_json, session_of, watched
 from sae_tui.text import safe
 
@@ -65,8 +65,9 @@ def steer(args: argparse.Namespace) -> int:
         raise UsageError("steer takes --prompt TEXT or --replay FILE")
     session = session_of(args)
     replayed = Transcript.load(args.replay) if args.replay else None
+    changes: tuple[Change, ...] = ()
     if replayed:
-        request = as_it_was(replayed)
+        request, changes = as_it_was(replayed)
     else:
         edits: tuple[Intervention, ...] = tuple(from_option(kind, text, where=args.where) for kind, text in args.edits)
         request = GenerationRequest(
@@ -76,7 +77,7 @@ def steer(args: argparse.Namespace) -> int:
     # Kept with the transcript: another analysis may change what a multiple of p99 or max is.
     scales = strengths(session, request.interventions)
     with Engine(session) as engine:
-        transcript = generated(engine, request, scales)
+        transcript = generated(engine, request, scales, changes)
     if replayed and replayed.made_with != transcript.made_with:
         sys.stderr.write(f"sae-tui: {_difference(replayed.made_with, transcript.made_with)}: tokens may differ\n")
     path = transcript.save(session)
@@ -89,21 +90,23 @@ def steer(args: argparse.Namespace) -> int:
     return 0
 
 
-def as_it_was(transcript: Transcript) -> GenerationRequest:
-    """What to ask for to get a transcript's tokens again: strengths in the raw units they had then.
+def as_it_was(transcript: Transcript) -> tuple[GenerationRequest, tuple[Change, ...]]:
+    """What to ask for to get a transcript's tokens again, and what changes on the way.
 
-    Raises UsageError where interventions changed while it streamed, which a single request cannot repeat.
+    Strengths are in the raw units they had then.
     """
-    if transcript.changes:
-        raise UsageError("that transcript's interventions changed while it streamed", hint="replay it in the workbench")
     scales = transcript.scales or {}
-    edits = tuple(
-        edit
-        if edit.unit == "raw"
-        else replace(edit, unit="raw", value=edit.value * float(scales[edit.feature][edit.unit] or 0))
-        for edit in transcript.interventions
-    )
-    return replace(transcript.request(), interventions=edits)
+
+    def raw(edits: tuple[Intervention, ...]) -> tuple[Intervention, ...]:
+        return tuple(
+            edit
+            if edit.unit == "raw"
+            else replace(edit, unit="raw", value=edit.value * float(scales[edit.feature][edit.unit] or 0))
+            for edit in edits
+        )
+
+    changes = tuple(Change(change.index, raw(change.interventions)) for change in transcript.changes)
+    return replace(transcript.request(), interventions=raw(transcript.interventions)), changes
 
 
 def _difference(then: MadeWith, now: MadeWith) -> str:
@@ -112,13 +115,15 @@ def _difference(then: MadeWith, now: MadeWith) -> str:
     return "; ".join(f"{name} was {safe(str(a))}, is {safe(str(b))}" for (name, a), b in pairs if a != b)
 
 
-def generated(engine: Engine, request: GenerationRequest, scales: Scales | None = None) -> Transcript:
-    """Run one request to its end, progress on stderr; Ctrl-C stops it and keeps what came."""
+def generated(
+    engine: Engine, request: GenerationRequest, scales: Scales | None = None, changes: Sequence[Change] = ()
+) -> Transcript:
+    """Run one request to its end, changing on the way; progress on stderr. Ctrl-C stops it and keeps what came."""
     reports: list[TokenReport] = []
     made_with: list[MadeWith] = []
 
     def records() -> Generator[Progress, None, None]:
-        for event in engine.generate(request):
+        for event in engine.generate(request, changes):
             if isinstance(event, protocol.Loading):
                 yield event.progress
             elif isinstance(event, protocol.Started):
@@ -134,13 +139,16 @@ def generated(engine: Engine, request: GenerationRequest, scales: Scales | None 
         except KeyboardInterrupt:
             if not reports:
                 raise
-    return collect(reports, request, made_with[0], scales=scales)
+    return collect(reports, request, made_with[0], scales=scales, changes=changes)
 
 
 def side_by_side(transcript: Transcript) -> Iterator[str]:
     """Both texts in words that differ marked, with what was done and how far it went."""
     for intervention in transcript.interventions:
         yield safe(intervention.describe())
+    for change in transcript.changes:
+        edits = "; ".join(edit.describe() for edit in change.interventions) or "nothing"
+        yield safe(f"from token {change.index} on: {edits}")
     yield f"prompt    {safe(transcript.prompt)}"
     baseline, steered = transcript.baseline.text, transcript.steered.text
     marked_baseline, marked_steered = _marked(baseline, steered)

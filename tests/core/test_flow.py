@@ -55,6 +55,44 @@ def test_a_stopped_training_keeps_a_checkpoint_that_can_be_evaluated(tmp_path, t
     assert 0 < result.metrics["fvu"] < 1.5
 
 
+def test_stages_load_the_model_once_for_all_verbs(tmp_path, toy_values, monkeypatch):
+    loaded = []
+    load = flow.load_model
+    monkeypatch.setattr(flow, "load_model", lambda cfg: (loaded.append(cfg.model.name), (yield from load(cfg)))[1])
+    session = session_with(tmp_path, toy_values)
+    verbs = ("train", "evaluate", "analyze")
+    list(jobs.chain(session, verbs, flow.stages(session, settings=["analysis.activations=200"])))
+    assert len(loaded) == 1 and session.status().job == "analyze" and session.status().state == "done"
+    assert session.evaluation()["tokens"]["fvu"] == 1_500 and session.database_path.is_file()
+
+
+def test_measured_budgets_are_written_before_the_training_and_never_after(tmp_path, toy_values, monkeypatch):
+    monkeypatch.setattr(flow.budgets, "_rounded", lambda tokens, least, most: 512)
+    session = session_with(tmp_path, toy_values)
+    work = flow.stages(session, measure=True)
+    phases = [r.phase for r in jobs.run(session, "train", work("train")) if isinstance(r, Progress)]
+    assert "measuring this machine" in phases
+    config_ = session.config()
+    assert config_.budget.activations == config_.evaluation.ce_tokens == 512 == session.metrics()[-1]["activations"]
+    assert config_.sae.d_sae == 96
+    with pytest.raises(SessionError, match="trained already"):
+        list(flow.measured(session))
+
+
+def test_a_detached_chain_leaves_all_there_is(tmp_path, toy_values):
+    import psutil
+
+    session = session_with(tmp_path, toy_values, budget={"activations": 2_000})
+    process = jobs.start(session, "train", ["--then", "evaluate", "--then", "analyze"])
+    assert process.wait(100) == 0, session.log_path.read_text()
+    status = session.status()
+    assert (status.job, status.state, status.pid) == ("analyze", "done", process.pid)
+    assert session.evaluation()["fvu"] < 1 and session.database_path.is_file()
+    log = session.log_path.read_text()
+    assert log.count("loading ") == 1 and "== evaluate, " in log and "== analyze, " in log
+    assert not psutil.pid_exists(process.pid)
+
+
 def test_evaluation_is_written_with_its_token_counts(tmp_path, toy_values):
     session = session_with(tmp_path, toy_values)
     list(flow.train(session))

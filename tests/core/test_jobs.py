@@ -52,8 +52,13 @@ def evaluate(session, settings):
     yield Notice(message=f"{os.environ['MALLOC_TOP_PAD_']} {os.getcwd()} {detached}")
     print("printed by a library")
 
+def stages(session, measure, settings):
+    work = {"train": lambda: train(session), "analyze": lambda: analyze(session, settings),
+            "evaluate": lambda: evaluate(session, settings)}
+    return lambda verb: work[verb]()
+
 sys.modules["core.flow"] = types.ModuleType("core.flow")
-sys.modules["core.flow"].__dict__.update(train=train, analyze=analyze, evaluate=evaluate)
+sys.modules["core.flow"].stages = stages
 """
 
 BROKEN = """
@@ -301,7 +306,48 @@ def test_what_is_no_session_is_bad_usage(tmp_path: Path):
     assert list(tmp_path.glob("*.json")) == []
 
 
+def test_a_chain_is_one_process_whose_status_tells_of_the_verb_at_work(session: Session, start):
+    process = start(session, "evaluate", ["--then", "evaluate", "--then", "analyze"])
+    assert process.wait(10) == 1
+    status = session.status()
+    assert (status.job, status.state, status.pid) == ("analyze", "failed", process.pid)
+    heads = [line.split(",")[0] for line in jobs.tail(session, 99) if line.startswith("== ")]
+    assert heads == ["== evaluate", "== evaluate", "== analyze"]
+
+
+def test_a_stop_ends_a_chain(session: Session, start):
+    process = start(session, "train", ["--then", "evaluate"])
+    until(lambda: session.status().done > 1)
+    jobs.stop(session)
+    assert process.wait(5) == 130
+    assert (session.status().job, session.status().state) == ("train", "stopped")
+
+
 # In this process.
+
+
+def test_a_chain_holds_the_session_between_its_verbs_and_hears_a_stop_there(session: Session):
+    seen = []
+
+    def work(verb: jobs.Verb):
+        yield Progress(phase=f"phase of {verb}", done=7)
+        seen.append((session.status().job, session.lock_path.exists()))
+        if verb == "evaluate":
+            session.want("stop")
+
+    list(jobs.chain(session, ["train", "evaluate", "analyze"], work))
+    assert seen == [("train", True), ("evaluate", True)]
+    status = session.status()
+    assert (status.job, status.state, status.phase) == ("evaluate", "stopped", "phase of evaluate")
+    assert not session.lock_path.exists()
+
+    def failing(verb: jobs.Verb):
+        yield Progress(phase="a")
+        raise DivergedError("no number")
+
+    with pytest.raises(DivergedError):
+        list(jobs.chain(session, ["train", "evaluate"], failing))
+    assert (session.status().job, session.status().state) == ("train", "failed")
 
 
 def test_run_hands_every_record_on_and_writes_the_status(session: Session):
@@ -309,7 +355,7 @@ def test_run_hands_every_record_on_and_writes_the_status(session: Session):
     assert list(jobs.run(session, "train", iter(records))) == records
     status = session.status()
     assert (status.state, status.phase, status.unit) == ("done", "loading", "tensors")
-    assert (status.step, status.steps) == (4, 489)
+    assert (status.step, status.steps) == (4, 20)
 
 
 def test_the_status_follows_each_phase_at_once_and_is_else_written_four_times_a_second(session: Session, monkeypatch):
@@ -475,6 +521,6 @@ def environment() -> dict[str, str]:
 
 def step(n: int) -> StepReport:
     return StepReport(
-        step=n, activations=n * 2048, elapsed_s=1, loss=1, mse=1, fvu=1, l0=1, l1=1, sparsity_loss=0,
-        aux_loss=0, dead=0, lr=1, activations_per_s=1,
+        step=n, steps=20, activations=n * 2048, elapsed_s=1, loss=1, mse=1, fvu=1, l0=1, l1=1, sparsity_loss=0,
+        aux_loss=0, dead=0, dead_share=0, lr=1, activations_per_s=1,
     )  # fmt: skip

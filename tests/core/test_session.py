@@ -43,7 +43,7 @@ def test_create_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("core.session.configs.to_toml", full)
+    monkeypatch.setattr("core.config.to_toml", full)
     with pytest.raises(OSError, match="No space"):
         Session.create(tmp_path, "toy", RunConfig())
     assert list(tmp_path.iterdir()) == []
@@ -122,3 +122,22 @@ def test_tail_reads_the_last_lines_of_a_long_log(tmp_path: Path):
     assert [line[:9] for line in tail(log, 3)] == ["line 4998", "line 4999", "end"]
     assert len(tail(log, 2_000)) == 2_000 and tail(log, 0) == []
     assert len(tail(log, 10_000)) == 5_001
+
+
+def test_a_file_of_any_length_is_sampled_and_a_short_one_read_whole(tmp_path: Path):
+    from core.storage import sample_lines
+
+    path = tmp_path / "lines.jsonl"
+    assert sample_lines(path, 10) == []
+    path.write_text("".join(f'{{"step": {i}}}\n' for i in range(5_000)) + '{"step": 50')
+    whole = sample_lines(path, 10)
+    assert [line["step"] for _, line in whole] == list(range(5_000))
+    sampled = sample_lines(path, 10, whole_bytes=100)
+    steps = [line["step"] for _, line in sampled]
+    assert steps[0] == 0 and steps == sorted(set(steps)) and len(steps) == 10 and steps[-1] > 4_000
+    for place, line in sampled:
+        assert path.read_bytes()[place:].startswith(b'{"step": %d}\n' % line["step"])
+    middle = sampled[4][0]
+    assert sample_lines(path, 10, start=middle)[0] == sampled[4]
+    path.write_text('{"step": 1}\n[1]\nnonsense\n{"step": 2}\n')
+    assert [line["step"] for _, line in sample_lines(path, 10)] == [1, 2]

@@ -24,7 +24,7 @@ from core.errors import EngineError, QueryError
 from core.records import FiringToken, Progress, TokenChoice, TokenReport
 from core.session import Session
 from core.steering.interventions import GenerationRequest, Intervention
-from core.steering.transcript import MadeWith
+from core.steering.transcript import Change, MadeWith
 
 PARTS = """
 import os, signal, sys, time, types
@@ -37,13 +37,13 @@ def load_engine(session):
         yield Progress(phase="loading the model", done=n, total=3, unit="tensors")
         if (session.path / "slow load").exists():
             time.sleep(30)
-    return "model", "sae"
+    return "model", types.SimpleNamespace(d_sae=100)
 
 def made_with(model, session):
     from core.steering.transcript import MadeWith
     return MadeWith(model=model, session=session, dtype="float32", device="cpu", threads=1, torch="0")
 
-def generate(model, sae, request, config, scales):
+def generate(model, sae, request, config, scales, now):
     from core.errors import QueryError
     from core.records import TokenChoice, TokenReport
     if request.prompt == "fail":
@@ -61,13 +61,14 @@ def generate(model, sae, request, config, scales):
             os.kill(os.getpid(), 9)
         time.sleep(float(request.temperature))
         logprobs = {"logprob_baseline": -1.0, "logprob_steered": float("-inf")}
-        choice = TokenChoice(token_id=index, text=request.prompt, **logprobs)
+        text = "".join(f"{i.kind}{i.value * (1 if i.unit == 'raw' else scales[i.feature][i.unit]):g}" for i in now())
+        choice = TokenChoice(token_id=index, text=text if request.prompt == "tell" else request.prompt, **logprobs)
         yield TokenReport(index=index, baseline=None, steered=choice, kl=0.5, same_context=True)
 
-def firing(model, sae, text, config, top):
+def firing(model, sae, text, config, top, then):
     from core.records import FiringToken
     features = tuple((f, 1 / (f + 1)) for f in range(top))
-    return [FiringToken(token_id=1, text=text, counted=True, features=features)]
+    return [FiringToken(token_id=i, text=text, counted=True, features=features) for i in (1, *then)]
 
 flow, steering = types.ModuleType("core.flow"), types.ModuleType("core.steering.generate")
 flow.load_engine = load_engine
@@ -146,6 +147,7 @@ def test_it_tells_what_fires_and_loads_ahead(engine: Engine):
     assert engine.firing("x", top=2) == (
         FiringToken(token_id=1, text="x", counted=True, features=((0, 1.0), (1, 0.5))),
     )
+    assert [token.token_id for token in engine.firing("x", top=1, then=[7, 8])] == [1, 7, 8]
 
 
 def test_what_libraries_print_goes_to_the_log(engine: Engine, session: Session):
@@ -256,6 +258,79 @@ def test_what_the_work_raises_is_raised_here_and_the_engine_goes_on(engine: Engi
     assert len(list(engine.generate(ask()))) == 5 and engine.pid == pid
 
 
+def change_until_it_holds(engine: Engine, events: Iterator[protocol.Event], edits: tuple) -> protocol.Changed:
+    assert engine.change(edits)
+    changed = up_to(events, protocol.Changed)
+    assert isinstance(changed, protocol.Changed) and changed.interventions == edits
+    return changed
+
+
+def test_a_change_holds_from_the_token_that_is_told(engine: Engine):
+    assert not engine.change(())
+    events = engine.generate(ask("tell", tokens=10_000, pause_s=0.01))
+    assert up_to(events, protocol.Step, 3).report.steered.text == "scale2"
+    edits = (Intervention("ablate", 7), Intervention("add", 8, 3.0))
+    changed = change_until_it_holds(engine, events, edits)
+    step = next(events)
+    assert isinstance(step, protocol.Step) and step.report.index == changed.index > 2
+    assert step.report.steered.text == "ablate0add3"
+    again = change_until_it_holds(engine, events, ())
+    assert again.index > changed.index and next(events).report.steered.text == ""
+    engine.stop()
+    assert ended_by_stop(events) and not engine.change(edits)
+
+
+def test_a_change_that_comes_while_it_loads_holds_from_the_first_token(engine: Engine):
+    events = engine.generate(ask("tell", tokens=2))
+    next(events)
+    assert engine.change((Intervention("set", 1, 4.0),))
+    changed, *steps, _done = [e for e in events if not isinstance(e, protocol.Loading | protocol.Started)]
+    assert changed.index == 0 and [step.report.steered.text for step in steps] == ["set4", "set4"]
+
+
+def test_a_change_that_cannot_be_is_refused_and_the_stream_goes_on(engine: Engine, session: Session):
+    events = engine.generate(ask("tell", tokens=10_000, pause_s=0.01))
+    up_to(events, protocol.Step)
+    engine.change((Intervention("ablate", 100),))
+    refused = up_to(events, protocol.Refused)
+    assert (refused.kind, refused.message) == ("QueryError", "there is no feature 100")
+    engine.change((Intervention("add", 3, 1.0, "max"),))
+    assert "not known" in up_to(events, protocol.Refused).message
+    (session.path / "features.duckdb").write_bytes(b"not a database")
+    engine.change((Intervention("add", 3, 1.0, "max"),))
+    assert up_to(events, protocol.Refused).kind == "QueryError"
+    assert up_to(events, protocol.Step).report.steered.text == "scale2"
+    change_until_it_holds(engine, events, (Intervention("ablate", 1),))
+    events.close()
+
+
+def test_a_changed_strength_is_read_in_units_of_the_feature(engine: Engine, session: Session):
+    import duckdb
+
+    with duckdb.connect(str(session.database_path)) as database:
+        database.execute("CREATE TABLE features AS SELECT 3::INTEGER AS feature, 1.5 AS p99, 4.0 AS max")
+        database.execute("INSERT INTO features SELECT unnest(range(3))::INTEGER, NULL, NULL")
+        database.execute("CREATE TABLE meta (key VARCHAR, value VARCHAR)")
+    events = engine.generate(ask("tell", tokens=10_000, pause_s=0.01))
+    up_to(events, protocol.Step)
+    for unit, text in (("max", "add8"), ("p99", "add3")):
+        change_until_it_holds(engine, events, (Intervention("add", 3, 2.0, unit),))
+        assert next(events).report.steered.text == text
+    engine.change((Intervention("add", 2, 2.0, "max"),))
+    assert "never fired" in up_to(events, protocol.Refused).message
+    events.close()
+
+
+def test_a_replay_changes_at_the_same_tokens_again(engine: Engine):
+    changes = [Change(2, (Intervention("ablate", 1),)), Change(4, ())]
+    events = list(engine.generate(ask("tell", tokens=5), changes))
+    texts = [e.report.steered.text for e in events if isinstance(e, protocol.Step)]
+    assert texts == ["scale2", "scale2", "ablate0", "ablate0", ""]
+    assert [Change(e.index, e.interventions) for e in events if isinstance(e, protocol.Changed)] == changes
+    with pytest.raises(QueryError, match="there is no feature 100"):
+        list(engine.generate(ask("tell"), [Change(1, (Intervention("ablate", 100),))]))
+
+
 def test_a_second_request_at_a_time_is_refused_and_a_ping_is_not(engine: Engine):
     assert not engine.ping()
     events = engine.generate(ask("slow"))
@@ -312,7 +387,11 @@ def alive(pid: int) -> bool:
     [
         protocol.Load(id=1),
         protocol.Generate(id=2, request=ask("\u2028 \ud800 ü\n")),
-        protocol.Tokens(id=3, text="\x1b[31m", top=5),
+        protocol.Generate(id=2, request=ask(), changes=(Change(3, (Intervention("ablate", 1),)), Change(5, ()))),
+        protocol.Change(id=2, interventions=(Intervention("add", 1, 2.0, "max", "from:3", enabled=False),)),
+        protocol.Changed(id=2, index=4, interventions=()),
+        protocol.Refused(id=2, kind="QueryError", message="m", hint=""),
+        protocol.Tokens(id=3, text="\x1b[31m", top=5, then=(1, 2)),
         protocol.Stop(id=4),
         protocol.Ping(id=5),
         protocol.Loading(id=6, progress=Progress(phase="x", done=1, total=None)),

@@ -258,3 +258,12 @@ def test_what_fires_on_a_text_is_listed_by_token_strongest_first(model, sae, con
         assert [v for _, v in token.features] == pytest.approx(values[:4].tolist())
     assert all(v > 0 for f in firing(model, sae, "héy", config, top=99) for _, v in f.features)
     assert all(len(f.features) <= 6 for f in firing(model, sae, "héy", config, top=99))
+
+
+def test_what_fires_on_tokens_that_come_after_a_text_is_listed_as_the_model_reads_them(model, sae, config, ids):
+    # Half of a character, and the end token: as text they would not be these tokens.
+    found = firing(model, sae, "h", config, top=99, then=[0xC3, ids.eos, ord("y")])
+    assert [f.token_id for f in found] == [ids.bos, ord("h"), 0xC3, ids.eos, ord("y")]
+    assert [f.counted for f in found] == [False, True, True, False, True]
+    z = sae.encode(model.activations(torch.tensor([[f.token_id for f in found]]))[0]).detach()
+    assert dict(found[4].features) == pytest.approx({f: float(v) for f, v in enumerate(z[4]) if v > 0})

@@ -35,7 +35,8 @@ def make(model, sae, config, request_, scales):
         recorder = Recorder(now) if now else None
         stream = generate(model, sae, request_, config, scales, recorder)
         reports = stream if n is None else [next(stream) for _ in range(n)]
-        return collect(reports, request_, made_with(model, "demo"), scales=scales, recorder=recorder)
+        changes = recorder.changes if recorder else ()
+        return collect(reports, request_, made_with(model, "demo"), scales=scales, changes=changes)
 
     return make
 

@@ -1,0 +1,201 @@
+"""A person's queries over sessions' feature databases: one at a time, each of which can be stopped.
+
+Alone knows when to let go of a query. Its store is its own, so that the memory and the threads a query takes, and
+stopping it, touch nobody else's. Knows no screen.
+"""
+
+import contextlib
+import math
+import re
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import QueryError
+from core.session import Session
+
+if TYPE_CHECKING:
+    from core.analysis.store import Result, Store
+
+STOP_S = 0.3
+"""How long a query that is stopped may take to end before it is let go of."""
+ORDER = ("features", "feature_tokens", "examples", "activations", "tokens", "documents", "logits", "neighbours")
+"""Tables that come first in a list of all, in this order."""
+ONE_ROW = {
+    "features": "a feature and its statistics",
+    "feature_tokens": "a token a feature fires on",
+    "examples": "a place where a feature fires",
+    "activations": "one non-zero entry of the code",
+    "tokens": "a position of the text",
+    "documents": "a document of the corpus",
+    "logits": "a token a feature promotes (+1) or suppresses (-1)",
+    "neighbours": "another feature that points the same way",
+    "histogram": "one bar of a feature's histogram",
+    "feature_categories": "a feature in one category",
+    "coactivations": "two features that fire together",
+    "snapshots": "a feature at a step of training",
+    "labels": "what a person said of a feature",
+    "meta": "a fact about the analysis",
+}
+"""What a row of a table is."""
+EXAMPLES = (
+    (
+        "the most active features",
+        "SELECT feature, density, max, top_token\nFROM features\nORDER BY density DESC\nLIMIT 20",
+    ),
+    (
+        "features that fire on one token only",
+        "SELECT feature, n, top_token, token_entropy\nFROM features\nWHERE n >= 20\nORDER BY token_entropy\nLIMIT 50",
+    ),
+    (
+        "which features fire on a word",
+        "SELECT feature, text, n, lift\nFROM feature_tokens\nWHERE text ILIKE '%return%'\nORDER BY lift DESC\nLIMIT 50",
+    ),
+    (
+        "pairs of features that point the same way",
+        "SELECT n.feature, other, cosine, f.top_token, g.top_token AS other_token\nFROM neighbours n\n"
+        "JOIN features f USING (feature)\nJOIN features g ON g.feature = other\n"
+        "WHERE n.feature < other\nORDER BY cosine DESC\nLIMIT 50",
+    ),
+    (
+        "where in the text the SAE works hardest",
+        "SELECT source, doc_pos, text, count(*) AS l0, max(value) AS strongest\nFROM activations\n"
+        "JOIN tokens USING (token_idx)\nJOIN documents USING (doc)\nGROUP BY ALL\nORDER BY l0 DESC\nLIMIT 50",
+    ),
+    (
+        "my labels beside their statistics",
+        "SELECT feature, label, note, density, max\nFROM labels JOIN features USING (feature)\nORDER BY labels.at DESC",
+    ),
+)
+"""Queries to begin with: what each tells, and its text."""
+PLACE = re.compile(r" at line (\d+), column (\d+)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One table that queries may read."""
+
+    name: str
+    """As one writes it in a query."""
+    rows: int
+    columns: tuple[tuple[str, str], ...]
+    """Name and DuckDB's type of each."""
+
+
+class Console:
+    """Asks and is stopped. `ask`, `tables` and `stop` block: from a thread, each its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._key: object = None
+        self._store: "Store | None" = None
+        self._asking: set[object] = set()
+
+    def ask(self, sessions: Sequence[Session], sql: str, limit: int) -> "Result":
+        """The first `limit` rows of a query; NaN and infinities stay what they are. Raises QueryError."""
+        turn = object()
+        self._asking.add(turn)
+        try:
+            return self._opened(sessions).query(sql, limit, value=_exact)
+        finally:
+            self._asking.discard(turn)
+
+    def tables(self, sessions: Sequence[Session]) -> list[Table]:
+        """What can be asked: the tables, those of interest first. Raises QueryError where nothing was analysed."""
+        store = self._opened(sessions)
+        sizes = store.query(
+            "SELECT database_name, table_name, estimated_size FROM duckdb_tables() WHERE NOT internal"
+        ).rows
+        columns = store.query(
+            "SELECT database_name, table_name, column_name, data_type FROM duckdb_columns() "
+            "WHERE NOT internal AND database_name <> 'memory' OR table_name = 'labels' ORDER BY column_index",
+            100_000,
+        ).rows
+        found = [
+            Table(
+                name=table if database in ("s1", "memory") else f"{database}.{table}",
+                rows=rows,
+                columns=tuple((str(c[2]), str(c[3])) for c in columns if c[:2] == (database, table)),
+            )
+            for database, table, rows in sizes
+        ]
+        places = {name: place for place, name in enumerate(ORDER)}
+        return sorted(found, key=lambda t: ("." in t.name, places.get(t.name, len(places)), t.name))
+
+    def stop(self, within_s: float = STOP_S) -> bool:
+        """Stop what is asked now. Returns whether it ended in time; else it is let go of.
+
+        What was let go of goes on to its end in its thread, and the next query opens the databases anew. Blocks.
+        """
+        until = time.monotonic() + within_s
+        asked = set(self._asking)
+        while asked & self._asking:
+            if self._store is not None:
+                self._store.interrupt()  # again and again: one that comes before the query has begun is not heard
+            if time.monotonic() >= until:
+                with self._lock:
+                    self._store = self._key = None  # not closed: closing does not wait, it refuses
+                self._asking -= asked
+                return False
+            time.sleep(0.005)
+        return True
+
+    def close(self) -> None:
+        """Let go of the databases, of a query that runs too; does not wait for it."""
+        if self.stop(0):
+            with self._lock:
+                store, self._store, self._key = self._store, None, None
+            if store is not None:
+                with contextlib.suppress(Exception):  # it refuses while the tables are listed, and goes with them
+                    store.close()
+
+    def _opened(self, sessions: Sequence[Session]) -> "Store":
+        from core.analysis.store import Store  # here: DuckDB takes as long to import as a first frame may
+
+        key = tuple((str(s.path), _stamp(s.database_path), _stamp(s.labels_path)) for s in sessions)
+        with self._lock:
+            if self._store is None or key != self._key:
+                self._store, self._key = Store.open(sessions), key
+            return self._store
+
+
+def place_of(error: QueryError) -> tuple[int, int] | None:
+    """Line and column in the text, from 1, that an error is about; None where it does not say."""
+    found = PLACE.search(error.message)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def words(sql: str) -> list[tuple[int, int, str]]:
+    """What the text is made of, in DuckDB's eyes: where each word begins and ends, and its kind.
+
+    Kinds are keyword, identifier, numeric_const, string_const, operator and comment.
+    """
+    import duckdb
+
+    text = sql.encode("utf-8", "replace")
+    found = duckdb.tokenize(text.decode())
+    starts = [*(start for start, _ in found), len(text)]
+    if not text.isascii():
+        starts = [len(text[:start].decode("utf-8", "ignore")) for start in starts]
+    return [
+        (start, end, "operator" if sql[start:end].strip() == "." else kind.name)  # a number, to DuckDB
+        for start, end, (_, kind) in zip(starts, starts[1:], found, strict=False)
+    ]
+
+
+def _exact(value: Any) -> Any:
+    """A value of DuckDB's, numbers that are none among them."""
+    from core.analysis.store import plain
+
+    return value if isinstance(value, float) and not math.isfinite(value) else plain(value)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,0 +1,106 @@
+"""Works an engine for who must not wait: requests go to a thread, what comes of them is told as it comes.
+
+One request after another, in the order they were asked for. Knows no screen.
+"""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from core.engine import protocol
+from core.records import FiringToken
+from core.steering.interventions import GenerationRequest, Intervention
+from core.steering.transcript import Change
+
+
+class AnyEngine(Protocol):
+    """What is needed of core.engine.client.Engine."""
+
+    def load(self) -> Iterator[protocol.Event]: ...  # noqa: D102
+    def generate(self, request: GenerationRequest, changes: Sequence[Change] = ()) -> Iterator[protocol.Event]: ...  # noqa: D102
+    def firing(self, text: str, top: int = 10, then: Sequence[int] = ()) -> tuple[FiringToken, ...]: ...  # noqa: D102
+    def change(self, interventions: Sequence[Intervention]) -> bool: ...  # noqa: D102
+    def stop(self) -> None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A request is over."""
+
+    stopped: bool = False
+    error: Exception | None = None
+
+
+Told = protocol.Event | tuple[FiringToken, ...] | Ended
+
+
+class Operator:
+    """One engine and the thread that asks it. `tell(key, told)` is called in that thread, last with Ended.
+
+    No method blocks; `key` is what a request was asked with.
+    """
+
+    def __init__(self, engine: AnyEngine, tell: Callable[[Any, Told], object]) -> None:
+        self._engine, self._tell = engine, tell
+        self._asked: queue.SimpleQueue[tuple[Any, Callable[[], Iterator[Told]]] | None] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._closed = False
+        for work in (self._ask, self._speak):
+            threading.Thread(target=work, daemon=True, name=f"engine{work.__name__}").start()
+
+    def load(self, key: Any) -> None:
+        """Load model and SAE ahead of need."""
+        self._asked.put((key, self._engine.load))
+
+    def generate(self, key: Any, request: GenerationRequest) -> None:
+        """Generate; its events are told one by one."""
+        self._asked.put((key, lambda: self._engine.generate(request)))
+
+    def firing(self, key: Any, text: str, top: int, then: Sequence[int] = ()) -> None:
+        """The tokens of a text and what fires on them, told as one tuple."""
+        self._asked.put((key, lambda: iter([self._engine.firing(text, top, then)])))
+
+    def change(self, interventions: Sequence[Intervention]) -> None:
+        """Other interventions for the generation that runs."""
+        self._said.put(lambda: self._engine.change(interventions))
+
+    def stop(self) -> None:
+        """Stop the request that runs, and drop those that wait."""
+        self.drop()
+        self._said.put(self._engine.stop)
+
+    def drop(self) -> None:
+        """Let go of the requests that wait: they end at once, as stopped."""
+        with contextlib.suppress(queue.Empty):
+            while waiting := self._asked.get_nowait():
+                self._tell(waiting[0], Ended(stopped=True))
+
+    def close(self) -> None:
+        """End the engine and the threads; nothing is told after this."""
+        self._closed = True
+        self._asked.put(None)
+        self._said.put(self._engine.close)
+        self._said.put(None)
+
+    def _ask(self) -> None:
+        while asked := self._asked.get():
+            key, begin = asked
+            ended = Ended()
+            try:
+                for told in begin():
+                    if isinstance(told, protocol.Done):
+                        ended = Ended(stopped=told.stopped)
+                    elif not self._closed:
+                        self._tell(key, told)
+            except Exception as error:
+                ended = Ended(error=error)
+            if not self._closed:
+                self._tell(key, ended)
+
+    def _speak(self) -> None:
+        while say := self._said.get():
+            say()

@@ -1,0 +1,218 @@
+"""What a run will cost, before anything is loaded: steps, parameters, memory, disk, time. No torch.
+
+Every formula says its units. A figure that cannot be known beforehand is None: it shows at the start, or as it runs.
+"""
+
+import math
+import shutil
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from core import machine
+from core.config import RunConfig
+from core.errors import ConfigError, ModelError
+from core.model_facts import ModelFacts, facts
+from core.session import listing
+from core.storage import last_line
+
+FLOAT = 4
+"""Bytes of a float32, in which the SAE is trained whatever the model's precision is."""
+LIBRARIES = 900e6
+"""Bytes that PyTorch, the libraries around it and its allocator take, measured on a CPU build in the demo."""
+EVALUATING = 4 * 2**25 * FLOAT
+"""Bytes of logits that evaluation holds at once, with what is computed from them."""
+CHECKPOINTS = 2
+"""Checkpoints that are kept beside the finished SAE."""
+METRICS_LINE = 330
+"""Bytes of a line of `metrics.jsonl`."""
+DATABASE = 3e6, 6.5, 750.0, 10.0
+"""Bytes in `features.duckdb` when empty, and for an activation, a feature, a token: measured on the demo's."""
+SHARD_ROW = 9.0
+"""Bytes of an activation in the Parquet shards, which stand beside the database while it is built."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """How fast an earlier run with the same model, hook point and precision was."""
+
+    session: str
+    per_second: float
+    """Activations trained on, harvest included."""
+    same_sae: bool
+    """Whether its SAE was of the same kind and width."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a run takes. Bytes and counts; None is not known before it runs."""
+
+    tokens: int
+    """Tokens the model reads for the training: activations · context / (context − 1) where a block's first position
+    is left out; special tokens within blocks come on top."""
+    steps: int
+    d_in: int | None
+    d_sae: int | None
+    sae_parameters: int | None
+    """2·d_in·d_sae + d_sae + d_in."""
+    memory: Mapping[str, float | None]
+    """Bytes by what they are for, where the run has most of each."""
+    disk: float | None
+    """Bytes that the session keeps: SAE and checkpoints, metrics, the feature database."""
+    disk_peak: float | None
+    """`disk`, and the Parquet shards that analysis deletes when the database is complete."""
+    seconds: float | None
+    """Of training alone."""
+
+    @property
+    def memory_bytes(self) -> float | None:
+        """All of `memory`; None where a part is not known."""
+        parts = list(self.memory.values())
+        return None if None in parts else math.fsum(p or 0.0 for p in parts)
+
+
+def troubles(config: RunConfig, known: ModelFacts | None) -> dict[str, str]:
+    """What cannot work, a sentence for each field: what a start would refuse after minutes of loading."""
+    found: dict[str, str] = {}
+    if known is not None:
+        if refusal := known.refusal(config.model.hook):
+            found["model.hook"] = refusal
+        if known.context is not None and config.tokens.context > known.context:
+            found["tokens.context"] = f"{known.name} reads {known.context:,} tokens at most"
+        width = known.width(config.model.hook)
+        try:
+            config.sae.width(width or 0) if width else None
+        except ConfigError as error:
+            found["sae.k"] = str(error)
+    if wrong := _corpus_trouble(config.corpus.name):
+        found["corpus.name"] = wrong
+    return found
+
+
+def model(config: RunConfig) -> tuple[ModelFacts | None, str]:
+    """The facts of the configured model, or None and why there are none in a sentence."""
+    try:
+        known = facts(config.model.name, config.model.revision)
+    except ModelError as error:
+        return None, str(error)
+    return known, "" if known else "not on this machine: fetched from the hub, and checked, at the start"
+
+
+def cost(config: RunConfig, known: ModelFacts | None, speed: Speed | None = None) -> Cost:
+    """What the run takes on a model of which `known` is known, at the speed measured before, where there is one."""
+    sae, training, analysis = config.sae, config.training, config.analysis
+    d_in = known.width(config.model.hook) if known else None
+    d_sae = _width(config, d_in)
+    context = config.tokens.context
+    counted = context - 1 if config.tokens.skip_first else context
+    parameters = 2 * d_in * d_sae + d_sae + d_in if d_in and d_sae else None
+    precision = FLOAT if config.model.dtype == "float32" else 2
+    buffer = max(2 * training.batch_activations, min(training.buffer_activations, config.budget.activations))
+    weights = FLOAT * parameters if parameters else None
+    active = sae.k if sae.architecture == "topk" else None
+    memory = {
+        "libraries": LIBRARIES,
+        "model": float(precision * known.parameters) if known and known.parameters else None,
+        # Weights, gradients and Adam's two moments; a folded copy while a checkpoint is written.
+        "SAE and optimizer": 5.0 * weights if weights else None,
+        # The buffer, and the half of it that leaves in random order.
+        "activations": 1.5 * FLOAT * buffer * d_in if d_in else None,
+        # Pre-activations, code and gradient of a batch; evaluation comes after, in their place.
+        "batch or evaluation": max(3.0 * FLOAT * training.batch_activations * d_sae, EVALUATING) if d_sae else None,
+    }
+    disk = peak = None
+    if weights and d_sae:
+        entries = active * analysis.activations if active else 0
+        empty, per_entry, per_feature, per_token = DATABASE
+        rows = empty + per_entry * entries + per_feature * d_sae + per_token * analysis.activations
+        lines = METRICS_LINE * (config.steps / training.log_every_steps)
+        disk = (1 + CHECKPOINTS) * weights + lines + rows
+        peak = disk + SHARD_ROW * entries
+    return Cost(
+        tokens=round(config.budget.activations * context / counted),
+        steps=config.steps,
+        d_in=d_in,
+        d_sae=d_sae,
+        sae_parameters=parameters,
+        memory=memory,
+        disk=peak if analysis.keep_activations else disk,
+        disk_peak=peak,
+        seconds=config.budget.activations / speed.per_second if speed else None,
+    )
+
+
+def measured_speed(root: Path, config: RunConfig) -> Speed | None:
+    """The speed of the newest run in `root` on the same model, hook point and precision, one with the same SAE first.
+
+    Its activations without those that waited in the buffer before the first step, whose harvest its clock leaves out,
+    over that clock's seconds.
+    """
+    best: Speed | None = None
+    for session in listing(root):
+        latest = last_line(session.metrics_path)
+        try:
+            values = tomllib.loads(session.config_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        theirs, ours = values.get("model"), config.model
+        if not latest or not isinstance(theirs, dict):
+            continue
+        if [theirs.get(field) for field in ("name", "hook", "dtype")] != [ours.name, ours.hook, ours.dtype]:
+            continue
+        speed = _speed(session.name, latest, values, config)
+        if speed and speed.same_sae:
+            return speed
+        best = best or speed
+    return best
+
+
+def free_memory(device: str) -> tuple[str, float | None]:
+    """Where the run will be and how many bytes are free there: a GPU where NVIDIA's library finds one, else the CPU."""
+    if device != "cpu":
+        index = int(device.partition(":")[2] or 0)
+        for gpu in machine.gpus(set()):
+            if gpu.index == index:
+                return f"GPU {index}, {gpu.name}", float(gpu.total_bytes - gpu.used_bytes)
+        if device != "auto":
+            return device, None
+    return "CPU", float(psutil.virtual_memory().available)
+
+
+def free_disk(root: Path) -> float:
+    """Bytes free where `root` is, or will be."""
+    place = root.resolve()
+    return float(shutil.disk_usage(next(p for p in (place, *place.parents) if p.exists())).free)
+
+
+def _width(config: RunConfig, d_in: int | None) -> int | None:
+    if d_in is None:
+        return config.sae.d_sae
+    try:
+        return config.sae.width(d_in)
+    except ConfigError:
+        return None
+
+
+def _corpus_trouble(name: str) -> str:
+    """Why there is no such local corpus; empty for one that is there, and for a name that the hub may know."""
+    if name == "stdlib" or Path(name).expanduser().exists():
+        return ""
+    local = name.lower().endswith((".txt", ".jsonl", ".jsonl.gz")) or name.startswith((".", "/", "~"))
+    return "there is no such file or folder" if local or name.count("/") > 1 else ""
+
+
+def _speed(name: str, latest: Mapping[str, Any], values: Mapping[str, Any], config: RunConfig) -> Speed | None:
+    try:
+        waited = min(int(values["training"]["buffer_activations"]), int(values["budget"]["activations"]))
+        done, seconds = float(latest["activations"]) - waited, float(latest["elapsed_s"])
+        theirs = values["sae"]
+        same = (theirs["architecture"], theirs.get("d_sae"), theirs.get("expansion")) == (
+            config.sae.architecture, config.sae.d_sae, config.sae.expansion,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError):
+        return None
+    return Speed(session=name, per_second=done / seconds, same_sae=same) if done > 0 and seconds > 0 else None

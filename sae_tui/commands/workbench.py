@@ -1,0 +1,34 @@
+"""The workbench itself, where no verb is given: needs a terminal, and shows there at once that it comes.
+
+Imports nothing before it is called: what it would import takes longer than the first sign of life may.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from core.errors import UsageError
+
+
+def require_terminal() -> None:
+    """Raises UsageError where there is no terminal for the workbench."""
+    terminal = sys.__stderr__
+    if terminal is None or not terminal.isatty() or sys.__stdin__ is None or not sys.__stdin__.isatty():
+        raise UsageError("the workbench needs a terminal", hint="`sae-tui --help` lists the commands, which need none")
+
+
+def workbench(sessions: Path, **where: Any) -> int:
+    """Open the workbench, `where` being as `app.open_workbench` takes it. Raises UsageError without a terminal."""
+    require_terminal()
+    terminal = sys.__stderr__
+    assert terminal is not None
+    terminal.write("\x1b[?1049h\x1b[H\x1b[2J sae-tui")
+    terminal.flush()
+    try:
+        from sae_tui.app import open_workbench
+
+        return open_workbench(sessions, **where)
+    except BaseException:
+        terminal.write("\x1b[?1049l")
+        terminal.flush()
+        raise
