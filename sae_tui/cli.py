@@ -10,29 +10,38 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
-
-from platformdirs import user_state_path
 
 from core.errors import SaeTuiError, sentence
 from core.session import default_root
-from sae_tui.commands import features, runs, setup, steer
+from sae_tui.commands.workbench import workbench
 from sae_tui.text import safe
+
+
+def _shared() -> argparse.ArgumentParser:
+    """What stands before a verb."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--sessions", type=Path, default=default_root(), metavar="DIR",
+        help="where sessions live (default: SAE_TUI_SESSIONS, or ./sessions)",
+    )  # fmt: skip
+    return shared
 
 
 def parser() -> argparse.ArgumentParser:
     """Every verb with its options."""
+    from importlib.metadata import version
+
+    from sae_tui.commands import features, runs, setup, steer
+
     top = argparse.ArgumentParser(
         prog="sae-tui",
-        description="Train sparse autoencoders on a model's activations, query their features, steer with them.",
+        parents=[_shared()],
+        description="Train sparse autoencoders on a model's activations, query their features, steer with them. "
+        "Without a verb: the workbench.",
     )
     top.add_argument("--version", action="version", version=f"sae-tui {version('sae-tui')}")
-    top.add_argument(
-        "--sessions", type=Path, default=default_root(), metavar="DIR",
-        help="where sessions live (default: SAE_TUI_SESSIONS, or ./sessions)",
-    )  # fmt: skip
-    verbs = top.add_subparsers(dest="verb", metavar="VERB")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for module in (setup, runs, features, steer):
         module.add(verbs)
     for verb in verbs.choices.values():
@@ -47,12 +56,12 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 gets question marks, not an error
             stream.reconfigure(errors="replace")
-    top = parser()
-    args = top.parse_args(arguments)
-    if args.verb is None:
-        top.print_help()
-        return 0
+    # The verbs are imported only where there is one: they would take longer than the workbench's first frame.
+    shared, rest = _shared().parse_known_args(arguments)
     try:
+        if not rest:
+            return workbench(shared.sessions)
+        args = parser().parse_args(arguments)
         return args.run(args)
     except SaeTuiError as error:
         sys.stderr.write(f"sae-tui: {safe(str(error))}\n")
@@ -70,6 +79,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _kept_traceback() -> Path:
     """Write the traceback of the error at hand where a person can find it, and return the file."""
+    from platformdirs import user_state_path
+
     path = user_state_path("sae-tui", ensure_exists=True) / "error.txt"
     path.write_text(traceback.format_exc(), encoding="utf-8")
     return path

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.readme_keys import MARK, table
+
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "transformers", "transformer_lens", "datasets", "sklearn", "pandas", "pyarrow"}
 
@@ -25,7 +27,10 @@ def modules_after(code: str) -> set[str]:
         "import core.config, core.session, core.records, core.errors, core.jobs, core.labels, core.lock",
         "import core.engine.client, core.engine.protocol",
         "import core.analysis.store, core.analysis.guard",
-        "import core.steering.interventions, core.steering.transcript",
+        "import core.steering.interventions, core.steering.transcript, core.steering.plan, core.steering.commands",
+        "import core.estimate, core.curves, core.machine, core.overview, core.analysis.stores, core.analysis.console",
+        "import sae_tui.app, sae_tui.palette, sae_tui.screens.runs, sae_tui.screens.train, sae_tui.screens.features",
+        "import sae_tui.screens.feature, sae_tui.screens.steer, sae_tui.screens.sql, sae_tui.screens.configure",
         "import sae_tui.cli",
         "from sae_tui.cli import run; run(['--sessions', '/nonexistent', 'ls'])",
     ],
@@ -55,6 +60,11 @@ def test_the_readmes_tree_names_every_module_with_its_duty():
     }
     assert files - named.keys() == set()
     assert {n for n in named if n.endswith((".py", ".sql")) and n.startswith(("core", "sae_tui"))} - files == set()
+
+
+def test_the_readmes_table_of_keys_is_that_of_the_actions():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.split(MARK)[1].strip() == table(), "run `make keys`"
 
 
 def test_no_file_names_a_path_of_one_machine():

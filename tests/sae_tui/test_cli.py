@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import tomlkit
 
-from core import config
+from core import config, labels
 from core.session import Session
 from sae_tui.cli import run
 
@@ -81,6 +81,16 @@ def test_a_feature_has_its_row_examples_logits_and_neighbours(cli):
     assert all(any(t["value"] > 0 for t in e["tokens"]) for e in values["examples"])
     code, out, _ = cli("feature", "toy", feature)
     assert code == 0 and "promotes" in out and "[[" in out and "activations  0 |" in out
+    assert f"({values['n']:,} of 1,500 tokens)" in out
+
+
+def test_a_feature_says_what_was_said_of_it(cli, trained):
+    feature = busiest(cli)
+    label = labels.Label(feature=feature, label="a \x1b[2J label", note="a note", starred=True)
+    labels.append(Session(trained / "toy"), label)
+    _, out, _ = cli("feature", "toy", feature)
+    assert out.splitlines()[:2] == [f'feature {feature} ★ "a ␛[2J label"', "a note"]
+    assert json.loads(cli("feature", "toy", feature, "--json")[1])["label"] == label.label
 
 
 def test_query_prints_tables_json_and_csv(cli):
@@ -114,6 +124,21 @@ def test_steer_streams_two_texts_and_replays_them(cli):
     assert "baseline" in out and "steered" in out and "mean KL" in out
 
 
+def test_what_changed_while_it_streamed_changes_in_the_replay(cli, tmp_path):
+    feature = busiest(cli)
+    arguments = ("steer", "toy", "--prompt", "the cat sat", "--tokens", 8)
+    values = json.loads(cli(*arguments, "--json")[1])
+    edit = {"kind": "add", "feature": feature, "value": 4.0, "unit": "max", "where": "everywhere", "enabled": True}
+    scales = {str(feature): {"p99": 1.0, "max": 5.0}}
+    file = tmp_path / "changed.json"
+    file.write_text(json.dumps({**values, "changes": [{"index": 5, "interventions": [edit]}], "scales": scales}))
+    again = json.loads(cli("steer", "toy", "--replay", file, "--json")[1])
+    kls = [report["kl"] for report in again["reports"]]
+    assert max(kls[:5]) < 1e-9 < kls[5]
+    assert again["changes"] == [{"index": 5, "interventions": [{**edit, "value": 20.0, "unit": "raw"}]}]
+    assert f"from token 5 on: add 20 to feature {feature}" in cli("steer", "toy", "--replay", file)[1]
+
+
 def test_export_and_import_carry_the_sae(cli, trained, tmp_path):
     assert cli("export", "toy", tmp_path / "out")[0] == 0
     assert (tmp_path / "out" / "cfg.json").is_file()
@@ -143,7 +168,7 @@ def test_config_prints_an_example_a_schema_and_defaults(cli):
 
 def test_doctor_says_what_this_machine_has(cli):
     found = json.loads(cli("doctor", "--json")[1])
-    assert found.keys() == {"terminal", "python", "torch", "model", "jobs"}
+    assert found.keys() == {"terminal", "workbench", "python", "torch", "model", "jobs"}
     assert cli("doctor")[0] == 0
 
 
@@ -226,6 +251,66 @@ def test_progress_on_a_pipe_is_plain_lines_with_an_eta(trained, toy_values):
     Session(trained / "more").delete()
 
 
+def test_a_training_can_go_on_to_evaluate_and_analyse(trained, cli, toy_values):
+    (trained / "whole.toml").write_text(tomlkit.dumps({**toy_values, "budget": {"activations": 1_500}}))
+    code, out, err = cli("train", trained / "whole.toml", "--name", "whole", "--then-all", "--json")
+    shown = json.loads(out)
+    assert code == 0 and shown["job"] == "analyze" and shown["has_features"] and shown["evaluation"]["l0"] <= 8, err
+    Session(trained / "whole").delete()
+
+
+def test_a_clone_has_the_configuration_with_its_changes_and_waits(trained, cli):
+    code, out, _ = cli("clone", "toy", "--set", "sae.k=4")
+    assert (code, out) == (0, "toy-2\n")
+    assert json.loads(cli("show", "toy-2", "--json")[1])["state"] == "new"
+    ours, theirs = Session(trained / "toy-2").config(), Session(trained / "toy").config()
+    assert (ours.sae.k, theirs.sae.k) == (4, 8) and ours.model == theirs.model
+    assert cli("clone", "toy", "--as", "toy-2")[0] == 2
+    code, _, err = cli("clone", "toy", "--as", "bad", "--set", "sae.k=0")
+    assert code == 2 and "sae.k" in err and not (trained / "bad").exists()
+    code, out, _ = cli("clone", "toy", "--as", "started", "--detach", "--set", "budget.activations=600", "--json")
+    assert code == 0 and json.loads(out)["job"] == "train"
+    wait_for(lambda: Session(trained / "started").observed().state == "done")
+    for name in ("toy-2", "started"):
+        assert cli("rm", name, "--yes")[0] == 0
+
+
+def test_the_demo_without_the_workbench_prints_what_it_found(trained, cli, toy_values, monkeypatch):
+    monkeypatch.setattr("core.budgets._rounded", lambda tokens, least, most: 1_000)
+    monkeypatch.setattr("core.demo.configuration", lambda: config.parse(toy_values))
+    code, out, err = cli("demo", "--headless", "--json", "--name", "toy-demo")
+    found = json.loads(out)
+    assert code == 0 and found.keys() == {"session", "budgets", "evaluation", "features", "steering", "seconds"}, err
+    assert found["budgets"]["budget"]["activations"] == 1_000 and "measuring this machine" in err
+    Session(trained / "toy-demo").delete()
+
+
+def test_the_demo_opens_the_workbench_on_a_training_that_it_starts_once(tmp_path, monkeypatch, capsys):
+    from dataclasses import replace
+
+    from core import jobs
+
+    started, opened = [], []
+    monkeypatch.setattr(jobs, "start", lambda *given: started.append(given) or "process")
+    monkeypatch.setattr("sae_tui.commands.demo.workbench", lambda root, **where: opened.append(where) or 0)
+    assert run(["--sessions", str(tmp_path), "demo"]) == 2
+    assert "the workbench needs a terminal" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    monkeypatch.setattr("sae_tui.commands.demo.require_terminal", lambda: None)
+    assert run(["--sessions", str(tmp_path), "demo"]) == 0
+    session = Session(tmp_path / "demo")
+    [(with_, verb, arguments)] = started
+    assert with_.name == "demo" and verb == "train"
+    assert arguments == ["--then", "evaluate", "--then", "analyze", "--measure"]
+    assert opened[0]["mode"] == "train" and opened[0]["session"].name == "demo" and opened[0]["started"] == ["process"]
+    assert run(["--sessions", str(tmp_path), "demo"]) == 0 and len(started) == 1  # a job has yet to be seen there
+    session.write_status(replace(session.status(), job="train", state="failed", error="the model is not installed"))
+    assert run(["--sessions", str(tmp_path), "demo"]) == 0 and len(started) == 2
+    session.database_path.touch()
+    session.sae_dir.mkdir()
+    assert run(["--sessions", str(tmp_path), "demo"]) == 0 and len(started) == 2
+    assert opened[-1]["mode"] == "features" and opened[-1]["started"] == []
+
+
 def wait_for(condition, seconds=40):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -285,7 +370,7 @@ def test_version_help_and_no_verb(capsys):
     with pytest.raises(SystemExit) as left:
         run(["--version"])
     assert left.value.code == 0 and capsys.readouterr().out.startswith("sae-tui 0.")
-    assert run([]) == 0
+    assert run([]) == 2 and "needs a terminal" in capsys.readouterr().err
     with pytest.raises(SystemExit) as left:
         run(["no-such-verb"])
     assert left.value.code == 2

@@ -52,7 +52,7 @@ def test_a_tokens_spaces_are_seen(text, shown):
 
 
 def context(*pairs):
-    return [ContextToken(token_idx=i, text=text, value=value) for i, (text, value) in enumerate(pairs)]
+    return [ContextToken(token_idx=i, token_id=i, text=text, value=value) for i, (text, value) in enumerate(pairs)]
 
 
 def test_active_tokens_are_in_brackets_and_the_example_in_double_ones():

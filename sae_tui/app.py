@@ -1,0 +1,368 @@
+"""The workbench: five modes over one folder of sessions, and one clock. Draws and queries; computes nothing."""
+
+import asyncio
+import gc
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual.app import SystemCommand
+from textual.binding import Binding
+from textual.filter import Monochrome, NoColor
+from textual.screen import Screen
+from textual.theme import Theme
+
+from core.analysis.stores import Stores
+from core.errors import SessionError
+from core.overview import Overview, Seen
+from core.session import Session
+from sae_tui import keys
+from sae_tui.screens.page import Bench, Page
+from sae_tui.settings import Settings, State
+from sae_tui.widgets.bars import MODES
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+TICK_S = 1.0
+"""The one clock: how often files are looked at."""
+DARK = Theme(
+    name="sae-dark", dark=True, primary="#7aa2f7", secondary="#9d8cd6", accent="#e0af68", foreground="#c8cdd8",
+    background="#12141a", surface="#12141a", panel="#1d212b", success="#8cc265", warning="#e0af68", error="#f0717b",
+    boost="#1d212b", variables={"border": "#7aa2f7", "border-blurred": "#343b4b", "scrollbar": "#343b4b",
+    "scrollbar-background": "#12141a", "footer-background": "#12141a", "block-cursor-text-style": "bold",
+    "input-selection-background": "#3b4a6b", "text-muted": "#8b93a7", "text-disabled": "#5f6779"},
+)  # fmt: skip
+LIGHT = Theme(
+    name="sae-light", dark=False, primary="#2e5cb8", secondary="#6b4fb3", accent="#9a5b00", foreground="#23262e",
+    background="#fbfbf9", surface="#fbfbf9", panel="#ecece7", success="#2f7d32", warning="#9a5b00", error="#b3261e",
+    boost="#ecece7", variables={"border": "#2e5cb8", "border-blurred": "#c9c9c2", "scrollbar": "#c9c9c2",
+    "scrollbar-background": "#fbfbf9", "block-cursor-text-style": "bold", "input-selection-background": "#c9d8f5",
+    "text-muted": "#6a707c", "text-disabled": "#9a9fa9"},
+)  # fmt: skip
+
+
+def _commands() -> Any:
+    from sae_tui.palette import Commands  # here: not needed for the first frame
+
+    return Commands
+
+
+class Workbench(Bench):
+    """The application."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "sae-tui"
+    COMMANDS = {_commands}
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    ENABLE_COMMAND_PALETTE = True
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (70, "-narrow"), (100, "-normal"), (140, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (18, "-short"), (30, "-tall")]
+    ESCAPE_TO_MINIMIZE = True
+    BINDINGS = [
+        *keys.bindings("app"),
+        Binding("ctrl+c", "help_quit", show=False, system=True),
+    ]
+
+    def __init__(
+        self, root: Path, settings: Settings, state: State, *, session: Session | None = None, mode: str | None = None,
+        started: Iterable["Popen[bytes]"] = (),
+    ) -> None:  # fmt: skip
+        """`session` and `mode`, where given, go before those of the state. `started` are jobs just started."""
+        super().__init__()
+        self.root, self.settings, self.state = root, settings, state
+        self.stores = Stores()
+        self.to_steer = []
+        self.started = list(started)
+        self._overview = Overview(root)
+        self.seen = self._overview.read(sizes=False)
+        self._looking = False
+        self._states = {seen.name: seen.observed.state for seen in self.seen}
+        kept = state.part("app")
+        names = {seen.name: seen.session for seen in self.seen}
+        self.marked = {str(name) for name in kept.get("marked") or () if str(name) in names}
+        self.session = session or names.get(str(kept.get("session"))) or next(iter(names.values()), None)
+        last = str(kept.get("mode"))
+        self._first_mode = mode or (last if last in MODES else "runs")
+        self.animation_level = "none"
+        # Textual's own NO_COLOR turns colours to greys; a terminal that is asked for none should get none.
+        self._filters = [NoColor() if isinstance(f, Monochrome) else f for f in self._filters]
+
+    def get_default_screen(self) -> Screen[Any]:
+        """Nothing is drawn on it: the first mode comes at once."""
+        return Screen()
+
+    async def on_mount(self) -> None:
+        """Bring up the mode it was left in, and start the clock."""
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = self.settings.theme
+        self.set_keymap(self.settings.keys)
+        await self.switch_mode(self._first_mode)
+        self.set_interval(TICK_S, self.tick)
+        self.call_after_refresh(self.tick)
+
+    def tick(self) -> None:
+        """Look at the sessions, in a thread; only one look at a time."""
+        self.remember()
+        self.started = [process for process in self.started if process.poll() is None]
+        if self._looking:
+            return
+        self._looking = True
+
+        async def look() -> None:
+            try:
+                seen = await asyncio.to_thread(self._overview.read)
+            finally:
+                self._looking = False
+            self._looked(seen)
+
+        self.run_worker(look(), group="overview")
+
+    def _looked(self, seen: list[Seen]) -> None:
+        self.seen = seen
+        if self.session is not None and self.seen_of(self.session) is None:
+            self.stores.forget(self.session)
+            self.session = seen[0].session if seen else None
+            if page := self._page():
+                page.on_screen_resume()
+        elif self.session is None and seen:
+            self.session = seen[0].session
+        for one in seen:
+            before, now = self._states.get(one.name), one.observed.state
+            if before in ("queued", "running", "paused") and now not in ("queued", "running", "paused"):
+                self._ended(one)
+        self._states = {one.name: one.observed.state for one in seen}
+        if page := self._page():
+            page.ticked()
+
+    def _ended(self, seen: Seen) -> None:
+        """A job has ended: say how."""
+        job, state = seen.status.job, seen.observed.state
+        if state in ("failed", "interrupted"):
+            self.say(f"{seen.name}: {job} {state}. {seen.observed.note}", "error")
+            self.bell()
+        elif state in ("done", "stopped"):
+            next_ = {"train": "", "analyze": ": press 3 for its features"}.get(job, "")
+            self.say(f"{seen.name}: {job} {state}{next_ if state == 'done' else ''}")
+            self.bell()
+
+    def remember(self) -> None:
+        """Keep the state of every screen, where it changed."""
+        values = dict(self.state.values)
+        values["app"] = {
+            "session": self.session.name if self.session else None,
+            "mode": self.current_mode if self.current_mode in MODES else "runs",
+            "marked": sorted(self.marked),
+        }
+        for stack in self._screen_stacks.values():
+            for screen in stack:
+                if isinstance(screen, Page) and screen.is_mounted and screen.SECTION:
+                    values[screen.SECTION] = screen.memory()
+        self.state.keep(values)
+
+    async def on_unmount(self) -> None:
+        """The last state is kept, and nothing goes on in the databases."""
+        self.stores.interrupt()
+
+    def exit(self, *args: Any, **kwargs: Any) -> None:
+        """Leave, with everything as it is now kept for the next time."""
+        self.remember()
+        super().exit(*args, **kwargs)
+
+    def open_session(self, session: Session, mode: str | None = None) -> None:
+        """Make it the session at hand, and go to one of the five modes with it."""
+        self.session = session
+        if mode and mode != self.current_mode:
+            self.run_worker(self._to(mode))
+        elif page := self._page():
+            page.on_screen_resume()
+
+    def _page(self) -> Page | None:
+        """The page at hand; None under a dialog, and while the application ends."""
+        screens = self._screen_stacks.get(self.current_mode) or ()
+        return screens[-1] if screens and isinstance(screens[-1], Page) else None
+
+    def open_feature(self, feature: int) -> None:
+        """Show one feature of the session at hand, over the Features screen."""
+
+        async def go() -> None:
+            await self._to("features")
+            from sae_tui.screens.feature import FeaturePage
+
+            while isinstance(self.screen, FeaturePage):
+                await self.pop_screen()
+            await self.push_screen(FeaturePage(feature))
+
+        self.run_worker(go())
+
+    async def _to(self, mode: str) -> None:
+        if mode not in MODES:
+            raise SessionError(f"there is no mode {mode!r}")
+        await self.switch_mode(mode)
+
+    async def _on_mode(self, mode: str) -> None:
+        if self.screen.is_modal:
+            return
+        await self._to(mode)
+
+    async def action_runs(self) -> None:
+        """Mode 1."""
+        await self._on_mode("runs")
+
+    async def action_train(self) -> None:
+        """Mode 2."""
+        await self._on_mode("train")
+
+    async def action_features(self) -> None:
+        """Mode 3."""
+        await self._on_mode("features")
+
+    async def action_steer(self) -> None:
+        """Mode 4."""
+        await self._on_mode("steer")
+
+    async def action_sql(self) -> None:
+        """Mode 5."""
+        await self._on_mode("sql")
+
+    def action_palette(self) -> None:
+        """The command palette."""
+        self.action_command_palette()
+
+    def action_help(self) -> None:
+        """Every key that works here."""
+        if self.screen.is_modal:
+            return
+        active = {b.binding.id.partition(".")[0] for b in self.screen.active_bindings.values() if b.binding.id}
+        from sae_tui.screens.dialogs import Reader, help_text
+
+        page = self._page()
+        section = page.SECTION if page else ""
+        order = [section, *(s for s in keys.SECTIONS if s in active and s not in (section, "app")), "app"]
+        self.push_screen(Reader("Keys", help_text(order, dict(self.settings.keys))))
+
+    def action_copy(self) -> None:
+        """Copy what is under the cursor."""
+        page = self._page()
+        found = page.copied() if page else None
+        self.copy(*found) if found else self.say("there is nothing to copy here")
+
+    def action_copy_command(self) -> None:
+        """Copy the command line that does the same."""
+        page = self._page()
+        line = page.command_line() if page else None
+        self.copy(line, line) if line else self.say("no command gives what is shown here")
+
+    def action_zoom(self) -> None:
+        """The pane at hand on the whole screen."""
+        if page := self._page():
+            page.action_zoom()
+
+    def action_reload(self) -> None:
+        """Read everything again."""
+        if page := self._page():
+            page.opened(self.session)
+        self.tick()
+
+    def action_redraw(self) -> None:
+        """Draw all of the screen again."""
+        self.screen.refresh(layout=True)
+
+    async def action_back(self) -> None:
+        """Leave a pushed screen; on a main one ask whether to quit while jobs run."""
+        page = self._page()
+        if page and len(self.screen_stack) > 1:
+            page.action_back()
+            return
+        running = [s.name for s in self.seen if s.observed.state in ("running", "queued")]
+        if not running:
+            self.exit(0)
+            return
+        from sae_tui.screens.dialogs import Ask
+
+        def answered(letter: str | None) -> None:
+            if letter == "d":
+                self.exit(0)
+            elif letter == "s":
+                self.run_worker(self._stop_and_quit(running))
+
+        detail = f"{', '.join(running)}: running in a process of its own, which goes on without this window"
+        self.push_screen(
+            Ask("Quit?", (("d", "detach: jobs go on"), ("s", "stop them and quit"), ("c", "cancel")), detail=detail),
+            answered,
+        )
+
+    async def _stop_and_quit(self, names: list[str]) -> None:
+        for name in names:
+            Session(self.root / name).want("stop")
+        self.exit(0)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Any:
+        """None besides our own."""
+        return iter(list[SystemCommand]())
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """OSC 52. Base64 keeps whatever is in the text from being more than text."""
+        super().copy_to_clipboard(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _modes() -> dict[str, Any]:
+    """Each mode's screen, imported on the first visit."""
+
+    def runs() -> Page:
+        from sae_tui.screens.runs import RunsPage
+
+        return RunsPage()
+
+    def train() -> Page:
+        from sae_tui.screens.train import TrainPage
+
+        return TrainPage()
+
+    def features() -> Page:
+        from sae_tui.screens.features import FeaturesPage
+
+        return FeaturesPage()
+
+    def steer() -> Page:
+        from sae_tui.screens.steer import SteerPage
+
+        return SteerPage()
+
+    def sql() -> Page:
+        from sae_tui.screens.sql import SqlPage
+
+        return SqlPage()
+
+    return {"runs": runs, "train": train, "features": features, "steer": steer, "sql": sql}
+
+
+Workbench.MODES = _modes()
+
+
+def open_workbench(
+    root: Path, *, session: Session | None = None, mode: str | None = None, started: Iterable["Popen[bytes]"] = ()
+) -> int:
+    """Run the workbench in this terminal and return its exit code. Raises ConfigError for settings that are wrong.
+
+    `session` and `mode` are where it opens; `started` are jobs that this process has just started. Ends the process by
+    itself where threads still work: a query that does not hear must not hold the prompt.
+    """
+    from sae_tui import leaving, settings
+
+    app = Workbench(
+        root, settings.read(settings.settings_path()), State(root), session=session, mode=mode, started=started
+    )
+    # A collection walks all that lives, for tens of ms: what was imported by now stays, so none need walk it again.
+    gc.freeze()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    leaving.watch(app, loop, app.remember)
+    code = loop.run_until_complete(app.run_async())
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # Not asyncio.run, which waits for threads; the engine ends with its pipe, jobs are processes of their own.
+    os._exit(code if isinstance(code, int) else 1 if app.return_code else 0)

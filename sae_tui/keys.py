@@ -1,0 +1,296 @@
+"""Every action of the workbench: its id, its keys, its words. One table.
+
+Key bindings, the line at the bottom, `?`, the command palette, what a person may remap in `settings.toml` and the
+README's table are drawn from it. An id is `section.name`: a section is a screen, a widget that takes keys of its own,
+or `app`, what works everywhere; the name is that of the method `action_name` which does it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual.binding import Binding
+from textual.keys import format_key
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing a person can do from the keyboard."""
+
+    id: str
+    keys: str
+    """In Textual's names, several with commas between: `j,down`."""
+    label: str
+    """One or two words, for the line at the bottom."""
+    help: str
+    """What it does, in a sentence without its full stop."""
+    shown: bool = True
+    """Whether the line at the bottom may show it; `?` always does."""
+
+    @property
+    def section(self) -> str:
+        """What it belongs to."""
+        return self.id.partition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """The method that does it, without `action_`."""
+        return self.id.partition(".")[2]
+
+
+SECTIONS = {
+    "app": "Everywhere",
+    "runs": "Runs",
+    "configure": "A new run",
+    "train": "Train",
+    "features": "Features",
+    "feature": "One feature",
+    "steer": "Steer",
+    "prompt": "In the prompt",
+    "command": "In the command line",
+    "sql": "SQL",
+    "table": "In tables",
+    "tree": "In the list of tables",
+    "chart": "In charts",
+    "tokens": "In token text",
+    "histogram": "In a histogram",
+    "choice": "In a form's choices",
+    "log": "In logs and long texts",
+}
+"""Each section's name for a person, in the order of the help."""
+
+ACTIONS: tuple[Action, ...] = (
+    Action("app.runs", "1", "runs", "Runs: every session, its state and its headline numbers", shown=False),
+    Action("app.train", "2", "train", "Train: the curves of a run, live", shown=False),
+    Action("app.features", "3", "features", "Features: browse, filter and sort what the SAE has learned", shown=False),
+    Action("app.steer", "4", "steer", "Steer: change what the model says while it says it", shown=False),
+    Action("app.sql", "5", "SQL", "SQL: ask the feature database anything", shown=False),
+    Action("app.help", "question_mark,f1", "help", "Every key that works here"),
+    Action(
+        "app.palette", "colon,ctrl+p", "commands",
+        "Find any command; a number opens that feature, a session's name that session",
+    ),
+    Action("app.copy", "y", "copy", "Copy what is under the cursor, through SSH too, and say what it was", shown=False),
+    Action("app.copy_command", "Y", "as command", "Copy the shell command that shows the same", shown=False),
+    Action("app.zoom", "z", "zoom", "Give the pane at hand the whole screen; again or esc gives it back", shown=False),
+    Action("app.reload", "R", "reload", "Read everything again", shown=False),
+    Action("app.redraw", "ctrl+l", "redraw", "Draw the whole screen again", shown=False),
+    Action("app.suspend_process", "ctrl+z", "suspend", "Back to the shell; `fg` returns", shown=False),
+    Action("app.back", "q", "back", "Back; on a main screen: quit (jobs go on)", shown=False),
+    Action("app.quit", "ctrl+q", "quit", "Quit at once; jobs go on", shown=False),
+
+    Action("runs.new", "n", "new", "Configure a new run, from a preset"),
+    Action("runs.clone", "c", "clone", "Configure a new run, from this one's configuration"),
+    Action("runs.mark", "space", "mark", "Mark it: Train lays its curves over others', and `d` tells it from others"),
+    Action("runs.diff", "d", "diff", "How its configuration and figures differ from the marked ones'"),
+    Action("runs.log", "v", "log", "What its jobs printed, as it comes"),
+    Action("runs.stop", "x", "stop", "Stop its job, after asking; a training keeps a checkpoint"),
+    Action("runs.filter", "slash", "filter", "Only the sessions with these letters in their name"),
+    Action("runs.sort", "s", "sort", "Sort by the column at the cursor; again: downwards; then as before", shown=False),
+    Action("runs.delete", "D", "delete", "Delete its folder, after asking"),
+    Action("runs.train", "T", "train", "Train it, then evaluate and analyse it; for one that waits", shown=False),
+    Action("runs.evaluate", "E", "evaluate", "Measure it on the test split, in a process of its own", shown=False),
+    Action("runs.analyze", "A", "analyse", "Build its feature database, in a process of its own", shown=False),
+    Action("runs.demo", "t", "demo", "Train the demo: a first SAE on the embedded model, in some minutes", shown=False),
+    Action("runs.leave", "escape", "all", "Leave the filter; show all sessions again", shown=False),
+
+    Action("configure.start", "ctrl+s", "start", "Start the run, if nothing is wrong with it"),
+    Action("configure.offer", "ctrl+o", "choices", "Models, hook points, corpora there are, for the field at hand"),
+    Action("configure.everything", "ctrl+t,a", "all fields", "Every field of a run, or only those that matter first"),
+    Action("configure.edit", "ctrl+e,e", "editor", "Edit the same as TOML in $VISUAL or $EDITOR"),
+    Action("configure.up", "up", "up", "To the field before", shown=False),
+    Action("configure.down", "down", "down", "To the next field", shown=False),
+    Action("configure.leave", "escape", "leave", "Leave the form, after asking what to do with what was changed"),
+
+    Action("train.open", "enter", "zoom", "Give the chart at hand the whole screen; again or esc gives it back"),
+    Action("train.log", "L", "log y", "A logarithmic y axis for the chart at hand, or a linear one again"),
+    Action("train.axis", "w", "x axis", "The x axis in steps, in tokens or in the time trained"),
+    Action("train.smooth", "m", "smooth", "Smooth the curves by a moving average of .6, .9 or .99, or not at all"),
+    Action("train.overlay", "o", "overlay", "Lay the curves of the runs marked on the Runs screen over this one's"),
+    Action("train.show_log", "v", "log", "What the session's jobs printed, as it comes"),
+    Action("train.pause", "p", "pause job", "Pause the job itself, which waits in memory; again lets it go on"),
+    Action("train.stop", "x", "stop job", "Stop the job, after asking; a training keeps a checkpoint"),
+    Action("train.tail", "f", "tail", "Follow the end of the run, or show all of it again", shown=False),
+    Action("train.next", "right_square_bracket,tab", "next chart", "The next chart", shown=False),
+    Action("train.previous", "left_square_bracket,shift+tab", "chart before", "The chart before", shown=False),
+    Action("train.left", "left", "left", "The chart at the left; where one is zoomed, the crosshair", shown=False),
+    Action("train.right", "right", "right", "The chart at the right; where one is zoomed, the crosshair", shown=False),
+    Action("train.up", "up", "up", "To the row of charts above", shown=False),
+    Action("train.down", "down", "down", "To the row of charts below", shown=False),
+    Action("train.back_out", "escape", "back", "Out of the zoomed chart; else put the crosshair away", shown=False),
+
+    Action("features.filter", "slash", "filter", "Filter by words, or by a condition in SQL"),
+    Action("features.sort", "s", "sort", "Sort by the column at the cursor; again: the other way round"),
+    Action("features.facet", "f", "facet", "All, alive, dead, dense, starred or labelled features"),
+    Action("features.columns", "v", "columns", "Another set of columns"),
+    Action("features.star", "asterisk", "star", "Star the feature, or take the star away"),
+    Action("features.label", "e", "label", "Say in a few words what the feature stands for"),
+    Action("features.steer", "a", "steer", "Steer with the marked features, or with the one at the cursor"),
+    Action("features.mark", "space", "mark", "Mark the feature, or unmark it"),
+    Action("features.note", "n", "note", "Write a longer note about the feature", shown=False),
+    Action("features.sort_by", "S", "sort by", "Choose the column to sort by", shown=False),
+    Action("features.next", "right_square_bracket", "next", "The next feature, from the preview too", shown=False),
+    Action("features.previous", "left_square_bracket", "previous", "The feature before", shown=False),
+    Action("features.copy_condition", "C", "copy condition", "Copy the condition that ran", shown=False),
+    Action("features.analyze", "A", "analyse", "Run held-out text through the SAE, in a job of its own", shown=False),
+    Action("features.leave", "escape", "back", "Leave the box; stop looking; clear filter, facet, marks", shown=False),
+
+    Action("feature.label", "e", "label", "Say in a few words what it stands for"),
+    Action("feature.note", "n", "note", "Write a longer note about it", shown=False),
+    Action("feature.star", "asterisk", "star", "Star it, or take the star away"),
+    Action("feature.steer", "a", "steer", "Steer with it: ablate, amplify, add"),
+    Action("feature.band", "i", "band", "Contexts of all activations, the strongest only, then band by band"),
+    Action("feature.ids", "t", "ids", "Tokens as their ids, or as text again", shown=False),
+    Action("feature.log", "L", "log", "The histogram's counts on a log scale, or as they are", shown=False),
+    Action("feature.next", "right_square_bracket", "next", "The next feature in the order of the Features screen"),
+    Action("feature.previous", "left_square_bracket", "previous", "The feature before in that order", shown=False),
+    Action("feature.earlier", "backspace", "earlier", "The feature one was at before this one", shown=False),
+    Action("feature.pane", "tab", "pane", "The next pane: contexts, histogram, tokens, logits, neighbours"),
+    Action("feature.pane_before", "shift+tab", "pane before", "The pane before", shown=False),
+    Action("feature.firing", "full_stop", "next firing", "In a document: the next token it fires on"),
+    Action("feature.firing_before", "comma", "firing before", "In a document: the one before", shown=False),
+    Action("feature.close", "escape", "back", "From a document to the contexts, and from there back", shown=False),
+
+    Action("steer.prompt", "p", "prompt", "To the prompt"),
+    Action("steer.command", "slash", "command", "A command: /amplify 12 4, /ablate 7, /seed 3; tab completes"),
+    Action("steer.rerun", "r", "run", "Generate again from the same prompt and seed"),
+    Action("steer.stronger", "plus,equals_sign", "stronger", "The intervention at the cursor one step stronger"),
+    Action(
+        "steer.weaker", "minus", "weaker",
+        "One step weaker: 1 of scale, a quarter of its max of add and set", shown=False,
+    ),
+    Action("steer.switch", "space", "on/off", "Switch the intervention off, or on again"),
+    Action("steer.view", "b", "view", "Baseline and steered text side by side, or one of them"),
+    Action("steer.color", "c", "light", "Light the tokens by the feature at the cursor, by their KL, or not at all"),
+    Action("steer.stop", "escape", "stop", "Stop the text that comes; else leave prompt or token", shown=False),
+    Action("steer.ablate", "0", "ablate", "Ablate its feature instead: set it to 0", shown=False),
+    Action("steer.remove", "D", "delete", "Take the intervention away", shown=False),
+    Action("steer.undo", "u", "undo", "Take back the last change of the interventions", shown=False),
+    Action("steer.add", "a", "add", "Add its max to the firing feature at the cursor, everywhere", shown=False),
+    Action("steer.feature", "o", "feature", "Open the feature at the cursor", shown=False),
+    Action("steer.live", "t", "live", "Generate again by itself whenever the interventions change", shown=False),
+    Action("steer.save", "w", "save", "Save the transcript now; at its end each is saved by itself", shown=False),
+
+    Action("prompt.generate", "enter", "generate", "Generate: baseline and steered text from this prompt"),
+    Action("prompt.newline", "ctrl+j", "newline", "A new line in the prompt"),
+
+    Action("command.complete", "tab", "complete", "Take the word that is chosen in the list, or its first"),
+    Action("command.next", "down", "next", "Choose the next word of the list", shown=False),
+    Action("command.previous", "up", "before", "Choose the word before", shown=False),
+    Action("command.leave", "escape", "leave", "Leave the line with nothing done"),
+
+    Action("sql.run", "ctrl+j,f5,ctrl+enter", "run", "Run the query, or the part of it that is selected"),
+    Action("sql.leave", "escape", "result", "Stop the query that runs; else from the editor to the result"),
+    Action("sql.edit", "i", "edit", "To the editor"),
+    Action("sql.tables", "t", "tables", "To the list of tables; tab goes there too"),
+    Action("sql.history", "ctrl+r", "history", "Choose among the queries that were run"),
+    Action("sql.cell", "space", "cell", "All of the cell at the cursor, JSON over several lines"),
+    Action("sql.export", "E,ctrl+e", "export", "Write the result to a CSV or JSON file"),
+
+    Action("tree.fold", "o", "columns", "Show the table's columns or hide them, also with l and h"),
+
+    Action("table.open", "enter", "open", "Open the row at the cursor"),
+    Action("table.down", "j,down", "down", "To the next row", shown=False),
+    Action("table.up", "k,up", "up", "To the row before", shown=False),
+    Action("table.left", "h,left", "column left", "To the column at the left", shown=False),
+    Action("table.right", "l,right", "column right", "To the column at the right", shown=False),
+    Action("table.half_down", "ctrl+d", "half down", "Half a view further", shown=False),
+    Action("table.half_up", "ctrl+u", "half up", "Half a view back", shown=False),
+    Action("table.page_down", "pagedown", "page down", "A view further", shown=False),
+    Action("table.page_up", "pageup", "page up", "A view back", shown=False),
+    Action("table.first", "g,home", "first", "To the first row", shown=False),
+    Action("table.last", "G,end", "last", "To the last row", shown=False),
+
+    Action("chart.left", "h", "left", "The crosshair to the left: what all runs had there", shown=False),
+    Action("chart.right", "l", "right", "The crosshair to the right", shown=False),
+    Action("chart.far_left", "comma", "far left", "The crosshair ten columns to the left", shown=False),
+    Action("chart.far_right", "full_stop", "far right", "The crosshair ten columns to the right", shown=False),
+    Action("chart.first", "home", "start", "The crosshair to the beginning", shown=False),
+    Action("chart.last", "end", "end", "The crosshair to the end", shown=False),
+    Action("chart.closer", "plus,equals_sign", "closer", "Less of the x axis, around the crosshair", shown=False),
+    Action("chart.wider", "minus", "wider", "More of the x axis", shown=False),
+    Action("chart.whole", "0", "whole", "All of the x axis", shown=False),
+
+    Action("tokens.open", "enter", "features", "To the features that fire on the token at the cursor"),
+    Action("tokens.left", "h,left", "token left", "To the token before", shown=False),
+    Action("tokens.right", "l,right", "token right", "To the next token", shown=False),
+    Action("tokens.down", "j,down", "line down", "To the token below", shown=False),
+    Action("tokens.up", "k,up", "line up", "To the token above", shown=False),
+    Action("tokens.page_down", "pagedown,ctrl+d", "page down", "A view further", shown=False),
+    Action("tokens.page_up", "pageup,ctrl+u", "page up", "A view back", shown=False),
+    Action("tokens.first", "g,home", "first", "To the first token", shown=False),
+    Action("tokens.last", "G,end", "last", "To the last token", shown=False),
+
+    Action("histogram.left", "h,left", "weaker", "To the bin at the left", shown=False),
+    Action("histogram.right", "l,right", "stronger", "To the bin at the right", shown=False),
+    Action("histogram.first", "g,home", "weakest", "To the first bin", shown=False),
+    Action("histogram.last", "G,end", "strongest", "To the last bin", shown=False),
+    Action("histogram.open", "enter", "contexts", "To the contexts with an activation of this bin"),
+
+    Action("choice.next", "right,l,enter,space", "next", "The next choice", shown=False),
+    Action("choice.previous", "left,h", "before", "The choice before", shown=False),
+
+    Action("log.search", "slash", "search", "Look for letters in it, as one types"),
+    Action("log.next", "n", "next", "The next line with what is looked for"),
+    Action("log.previous", "N", "previous", "The line before with what is looked for"),
+    Action("log.last", "G,end", "end", "To the end, which then stays in view as it grows"),
+    Action("log.first", "g,home", "start", "To its beginning", shown=False),
+    Action("log.down", "j,down", "down", "One row further", shown=False),
+    Action("log.up", "k,up", "up", "One row back", shown=False),
+    Action("log.page_down", "space,pagedown,ctrl+d", "page down", "A view further", shown=False),
+    Action("log.page_up", "pageup,ctrl+u", "page up", "A view back", shown=False),
+    Action("log.leave", "escape", "back", "End the search; without one, back"),
+)  # fmt: skip
+
+
+def actions(section: str) -> list[Action]:
+    """The section's actions, in the table's order."""
+    return [action for action in ACTIONS if action.section == section]
+
+
+def bindings(section: str) -> list[Binding]:
+    """The section's actions as Textual takes them, each with its id, by which a person's keymap finds it."""
+    prefix = "app." if section == "app" else ""
+    return [
+        Binding(
+            action.keys,
+            f"{prefix}{action.name}",
+            action.label,
+            id=action.id,
+            show=action.shown,
+            tooltip=action.help,
+            priority=action.id == "app.quit",  # from dialogs too
+        )
+        for action in actions(section)
+    ]
+
+
+def shown_keys(keys: Iterable[str]) -> str:
+    """Keys as a person reads them: `? F1`, `^P`, `enter`."""
+    return " ".join(
+        _KEY_NAMES.get(key) or (f"^{key[5:].upper()}" if key.startswith("ctrl+") else format_key(key)) for key in keys
+    )
+
+
+_KEY_NAMES = {
+    "question_mark": "?",
+    "colon": ":",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "escape": "esc",
+    "plus": "+",
+    "minus": "-",
+    "asterisk": "*",
+    "slash": "/",
+    "f1": "F1",
+    "down": "↓",
+    "up": "↑",
+    "left": "←",
+    "right": "→",
+    "enter": "enter",
+    "space": "space",
+    "tab": "tab",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "home": "Home",
+    "end": "End",
+}

@@ -1,0 +1,1 @@
+"""Screens: the five modes and what is pushed over them."""

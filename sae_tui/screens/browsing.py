@@ -1,0 +1,108 @@
+"""What the Features screen asks of a database, apart from how it shows it. Everything here that asks blocks."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core.analysis.browse import FACETS, Order, as_condition
+from core.analysis.store import Store
+from core.analysis.stores import Stores
+from core.errors import QueryError
+from core.session import Session
+from sae_tui.widgets.feature_columns import sets
+from sae_tui.widgets.preview import Glance
+from sae_tui.widgets.source import Source
+
+CONTEXTS = 12
+"""Contexts of a glance: each costs half a kilobyte to send."""
+NEIGHBOURS = 8
+REACH = 40
+"""Tokens of a context on each side of the one it is about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which features, in which order, and what of them."""
+
+    text: str = ""
+    """What stands in the filter box."""
+    facet: str = "all"
+    sort: str = "density"
+    descending: bool = True
+    columns: str = "overview"
+    """The set of columns."""
+
+    @classmethod
+    def of(cls, memory: dict[str, Any]) -> "Wanted":
+        """What was kept of one, by the names of its fields; whatever is wrong there is as by default."""
+        default = asdict(cls())
+        kept: dict[str, Any] = {name: memory[name] for name in default if type(memory.get(name)) is type(default[name])}
+        return cls(**{**default, **kept, "facet": memory["facet"] if memory.get("facet") in FACETS else "all"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What came of it."""
+
+    store: Store
+    labelled: int
+    """`Store.labelled` when it was asked."""
+    order: Order
+    source: Source
+    at: int
+    """The place of the feature that the cursor should be on; 0 where that is not in it."""
+    columns: Sequence[str]
+
+
+class Asking:
+    """One look for features, in a thread, that can be given up from another."""
+
+    def __init__(self, stores: Stores, session: Session, wanted: Wanted, anchor: int | None) -> None:
+        self._stores, self._session, self._wanted, self._anchor = stores, session, wanted, anchor
+        self._order: Order | None = None
+        self._given_up = False
+
+    def give_up(self) -> None:
+        """Whatever it is at ends with a QueryError."""
+        self._given_up = True
+        if self._order is not None:
+            self._order.interrupt()
+
+    def find(self) -> Found:
+        """Build the order and fetch the rows about the cursor. Raises QueryError."""
+        wanted, store = self._wanted, self._stores.get(self._session)
+        store.relabel()
+        labelled = store.labelled
+        known = sets(list(store.browsed))
+        columns = known.get(wanted.columns, known["overview"])
+        order = self._order = store.order(
+            wanted.sort if wanted.sort in store.browsed else "density",
+            wanted.descending,
+            [FACETS[wanted.facet], as_condition(wanted.text, store.browsed)],
+        )
+        try:
+            if self._given_up:
+                raise QueryError("the features were left")
+            order.build()
+            source = Source(lambda first, n: order.rows(first, n, [*columns, "starred"]), order.count)
+            at = (None if self._anchor is None else order.place(self._anchor)) or 0
+            source.load(at)
+        except BaseException:
+            order.close()
+            raise
+        return Found(store=store, labelled=labelled, order=order, source=source, at=at, columns=columns)
+
+
+def glance(store: Store, feature: int) -> Glance:
+    """A feature for the preview. Raises QueryError."""
+    near = {n["other"]: n["cosine"] for n in store.neighbours(feature)[:NEIGHBOURS]}
+    rows = store.features("feature", False, f"feature IN ({', '.join(map(str, [feature, *near]))})", len(near) + 1)
+    by_number = {row["feature"]: row for row in rows}
+    return Glance(
+        row=by_number[feature],
+        examples=store.examples(feature, band=0, limit=CONTEXTS, context=REACH),
+        histogram=store.histogram(feature),
+        tokens=store.top_tokens(feature),
+        logits=store.logits(feature),
+        neighbours=[{**by_number[other], "cosine": cosine} for other, cosine in near.items()],
+    )

@@ -1,0 +1,277 @@
+"""A run as it is being configured: which fields come first, what it would be called, what is wrong and what it costs.
+
+Knows no widget. Reading is quick but for `Checked.of`, which looks at the model's files, other sessions and the disk.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual.content import Content
+
+from core import config as configs
+from core import estimate, fields
+from core.config import RunConfig
+from core.errors import ConfigError, SessionError
+from core.model_facts import ModelFacts, cached
+from core.session import checked_name, listing
+from sae_tui.text import compact, safe, size, span
+from sae_tui.widgets.form import Entry
+from sae_tui.widgets.run_rows import flat
+
+PLAIN = "plain"
+"""Beside the presets: every field at its default."""
+FIRST = (
+    "model.name", "model.hook", "model.dtype", "device", "corpus.name", "tokens.context", "sae.architecture",
+    "sae.d_sae", "sae.k", "sae.l1_coefficient", "budget.activations", "training.lr", "training.batch_activations",
+    "evaluation.activations", "analysis.activations",
+)  # fmt: skip
+"""The fields that matter first, in this order."""
+NAME, PRESET, THEN = "session", "preset", "then"
+"""Rows that are no fields of a configuration."""
+ONLY = {"sae.k": "topk", "sae.aux_coefficient": "topk", "sae.l1_coefficient": "relu", "sae.l1_warmup_steps": "relu"}
+"""Fields that one architecture alone has a use for."""
+
+
+def presets() -> list[str]:
+    """Names of what a form may begin with."""
+    return [*sorted(path.stem for path in configs.PRESETS.glob("*.toml")), PLAIN]
+
+
+def preset(name: str) -> dict[str, str]:
+    """What stands in the fields with that preset."""
+    return fields.shown({} if name == PLAIN else configs.preset(name))
+
+
+def entries(begun: Sequence[str]) -> list[Entry]:
+    """The rows that come first; `begun` are the names of what the form may begin with."""
+    known = {field.name: field for field in fields.fields()}
+    return [
+        Entry(name=NAME, label="session", help="The new session's name: a folder beside the others."),
+        Entry(name=PRESET, label="begin with", choices=begun, help="Values to begin with; what was changed is kept."),
+        *(entry(known[name]) for name in FIRST),
+        Entry(name=THEN, label="then", choices=("evaluate and analyse", "nothing more"),
+              help="What comes after the training, in the same process, with the model still in memory."),
+    ]  # fmt: skip
+
+
+def rest() -> dict[str, tuple[str, list[Entry]]]:
+    """The other fields, by part: what the part is about, and its rows."""
+    about = {"": "The run as a whole.", **fields.parts()}
+    found: dict[str, tuple[str, list[Entry]]] = {}
+    for field in fields.fields():
+        if field.name not in FIRST:
+            found.setdefault(field.part or "run", (about[field.part], []))[1].append(entry(field))
+    return found
+
+
+def entry(field: fields.Field) -> Entry:
+    """A field as a row: what it is for beside it, and in full with its bounds and default while one is in it."""
+    description = field.description
+    words = description.replace("`", "")
+    limits = " | ".join(field.choices) or field.bounds
+    details = [
+        words if description.startswith("`") else words[:1].upper() + words[1:],
+        limits,
+        f"Default: {field.default}" if field.default else "",
+    ]
+    return Entry(
+        name=field.name, label=field.name if field.name in FIRST else field.name.rpartition(".")[2],
+        choices=field.choices, note=words, help=". ".join(filter(None, details)) + ".", placeholder=_empty(field.name),
+    )  # fmt: skip
+
+
+def suggested(texts: Mapping[str, str]) -> str:
+    """A name for the session: model, layer, architecture, sparsity."""
+    model = texts.get("model.name", "").rstrip("/").rpartition("/")[2]
+    layer = re.match(r"blocks\.(\d+)\.", texts.get("model.hook", ""))
+    architecture = texts.get("sae.architecture", "")
+    k = texts.get("sae.k", "") if architecture == "topk" else ""
+    words = f"{model}-{f'l{layer[1]}-' if layer else ''}{architecture}{k}".lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", words).strip("-._") or "run"
+
+
+def name_problem(root: Path, name: str) -> str:
+    """Why a session cannot be called that; empty where it can."""
+    try:
+        return "there is one of that name already" if (root / checked_name(name)).exists() else ""
+    except SessionError as error:
+        return str(error)
+
+
+def wrong(texts: Mapping[str, str]) -> dict[str, str]:
+    """What the configuration itself says is wrong, in a few words for each field. At once: it reads no file."""
+    found = fields.problems(fields.read(texts))
+    return {name: _short(name, sentence) for name, sentence in found.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What was found out about a configuration that is right in itself."""
+
+    config: RunConfig
+    facts: ModelFacts | None
+    unknown: str
+    """Why nothing is known of the model."""
+    wrong: dict[str, str]
+    doubts: dict[str, str]
+    cost: estimate.Cost
+    speed: estimate.Speed | None
+    place: str
+    free_memory: float | None
+    free_disk: float
+
+    @classmethod
+    def of(cls, root: Path, texts: Mapping[str, str]) -> "Checked":
+        """Look at all of it. Blocks for some tens of milliseconds. Raises ConfigError where `wrong` finds something."""
+        config = configs.with_absolute_paths(configs.parse(fields.read(texts)))
+        facts, unknown = estimate.model(config)
+        speed = estimate.measured_speed(root, config)
+        found, doubts = estimate.troubles(config, facts), dict[str, str]()
+        if facts is None:
+            missing = "at the start" not in unknown
+            (found if missing else doubts)["model.name"] = unknown
+        elif doubt := facts.doubt(config.model.hook):
+            doubts["model.hook"] = doubt
+        place, free = estimate.free_memory(config.device)
+        return cls(
+            config=config, facts=facts, unknown=unknown, wrong=found, doubts=doubts, speed=speed, place=place,
+            cost=estimate.cost(config, facts, speed), free_memory=free, free_disk=estimate.free_disk(root),
+        )  # fmt: skip
+
+
+def offered(root: Path, name: str, texts: Mapping[str, str], facts: ModelFacts | None) -> list[tuple[str, str]]:
+    """What may stand in a field, each with a word on it: what is on this machine, and what other sessions have."""
+    if name == "model.hook" and facts is not None:
+        widths = facts.widths()
+        layer = re.match(r"blocks\.(\d+)\.", texts.get("model.hook", ""))
+        here = int(layer[1]) if layer and int(layer[1]) < facts.layers else facts.layers // 2
+        order = sorted(range(facts.layers), key=lambda n: (abs(n - here), n))
+        return [(f"blocks.{n}.{kind}", f"{widths[kind]:,} wide") for n in order for kind in widths]
+    used = dict.fromkeys(_used(root, name), "of another session")
+    match name:
+        case "model.name":
+            return list({configs.EMBEDDED[0]: "embedded", **dict.fromkeys(cached(), "downloaded"), **used}.items())
+        case "corpus.name":
+            return list({configs.EMBEDDED[1]: "this Python's library", **used}.items())
+        case "device":
+            return list({"auto": "a GPU where there is one", "cpu": "", "cuda:0": "the first GPU", **used}.items())
+        case _:
+            return list(used.items())
+
+
+def cost_lines(checked: Checked, *, brief: bool = False) -> list[Content]:
+    """What it will cost, in lines; `brief` in four."""
+    cost, facts = checked.cost, checked.facts
+    sae = "width checked at start"
+    if cost.d_in and cost.d_sae:
+        sae = f"{cost.d_in:,} → {cost.d_sae:,} features, {_count(cost.sae_parameters)} parameters"
+    steps = f"{cost.steps:,} steps on {_count(cost.tokens)} tokens"
+    memory = _against("memory", cost.memory_bytes, checked.free_memory, f"free, {safe(checked.place)}")
+    disk = _against("disk", cost.disk_peak, checked.free_disk, "free")
+    time = "unknown until it runs" if cost.seconds is None else f"about {span(cost.seconds)}"
+    if brief:
+        return [_cost("training", f"{steps}, {time}"), _cost("SAE", sae), memory, disk]
+    model = "checked at start"
+    if facts is not None:
+        model = f"{facts.layers} layers, {facts.d_model:,} wide, {_count(facts.parameters)} parameters"
+    like = "no run like it here yet"
+    if checked.speed is not None:
+        other = "" if checked.speed.same_sae else ", another SAE"
+        like = f"{checked.speed.per_second:,.0f} tok/s in {safe(checked.speed.session)}{other}"
+    return [
+        _cost("training", steps), _cost("model", model), _cost("SAE", sae), Content(""),
+        memory, *(_part(name, value) for name, value in cost.memory.items()), Content(""),
+        disk, Content(""),
+        _cost("time", time), _cost("", like, muted=True),
+    ]  # fmt: skip
+
+
+def ready(wrong: Sequence[str], hidden: Sequence[str]) -> Content:
+    """Whether it can start; `hidden` are those of the wrong fields that are not in view."""
+    if not wrong:
+        return Content.styled("✓ ready: ^S starts it", "$success")
+    where = f": {', '.join(safe(name) for name in hidden)} (^T shows all fields)" if hidden else ""
+    return Content.styled(f"✗ {len(wrong)} to mend before it can start{where}", "$error")
+
+
+def settings(before: Mapping[str, str], texts: Mapping[str, str]) -> list[str]:
+    """What `--set` has to change in one form to get another."""
+    values = dict(flat(fields.read(texts)))
+    changed = [name for name, value in values.items() if before.get(name) != texts.get(name) and value is not None]
+    return [f"{k}={str(values[k]).lower() if isinstance(values[k], bool) else values[k]}" for k in changed]
+
+
+def as_toml(texts: Mapping[str, str]) -> str:
+    """The whole configuration, each field with its meaning; where it is wrong, its bare values with what is wrong."""
+    import tomlkit
+
+    values = fields.read(texts)
+    try:
+        return configs.example(configs.parse(values))
+    except ConfigError:
+        found = "".join(f"# wrong: {sentence}\n" for sentence in fields.problems(values).values())
+        return found + tomlkit.dumps(values)
+
+
+def from_toml(text: str) -> dict[str, str]:
+    """What stands in a form for a TOML text. Raises ConfigError for one that is torn or has unknown keys."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("it cannot be read as TOML", hint=str(error)) from None
+    known = {field.name for field in fields.fields()}
+    if strangers := [name for name, _ in flat(values) if name not in known]:
+        found = fields.problems(values)
+        raise ConfigError(next((found[name] for name in strangers if name in found), f"unknown key {strangers[0]!r}"))
+    return fields.shown(values)
+
+
+def _used(root: Path, name: str) -> list[str]:
+    """The values that sessions have in a field, each once, the newest first."""
+    found: dict[str, None] = {}
+    for session in listing(root):
+        try:
+            values = dict(flat(configs.read_values(session.config_path)))
+        except ConfigError:
+            continue
+        if isinstance(value := values.get(name), str) and value:
+            found[value] = None
+        elif value is not None and not isinstance(value, str | bool):
+            found[f"{value:,}" if isinstance(value, int) else str(value)] = None
+    return list(found)
+
+
+def _short(name: str, sentence: str) -> str:
+    """A sentence about a field without the field's name and value, which stand beside it."""
+    return re.sub(rf"^{re.escape(name)} = .*?: ", "", sentence).replace("input should", "must", 1)
+
+
+def _empty(name: str) -> str:
+    return {"sae.d_sae": "empty: by sae.expansion", "sae.expansion": "empty: 8", "corpus.category_column": "none"}.get(
+        name, ""
+    )
+
+
+def _count(n: float | None) -> str:
+    return "?" if n is None else compact(n) if n >= 10_000 else f"{n:,.0f}"
+
+
+def _cost(name: str, value: str, *, muted: bool = False) -> Content:
+    return Content.assemble((f"{name:<10}", "$text-muted"), (value, "$text-muted" if muted else ""))
+
+
+def _part(name: str, value: float | None) -> Content:
+    return Content.styled(f"  {name:<21}{size(value) if value is not None else '?':>9}", "$text-muted")
+
+
+def _against(name: str, needed: float | None, free: float | None, words: str) -> Content:
+    """What is needed beside what is free, and whether that is enough."""
+    if needed is None:
+        return _cost(name, "checked at start" + (f"; {size(free)} {words}" if free is not None else ""))
+    of = f" of {size(free)} {words}" if free is not None else ""
+    short = free is not None and needed > free
+    amount = (f"✗ {size(needed)}", "bold $error") if short else (size(needed), "bold")
+    return Content.assemble((f"{name:<10}", "$text-muted"), amount, (of, "$error" if short else "$text-muted"))

@@ -1,0 +1,152 @@
+"""Which feature is shown: reading it in the background, going on to others."""
+
+import shlex
+from collections.abc import Iterator
+
+from textual.widget import Widget
+
+from core.analysis import card
+from core.analysis.card import Card
+from core.errors import QueryError, sentence
+from core.session import Session
+from sae_tui.screens.features import FeaturesPage
+from sae_tui.screens.page import Page
+from sae_tui.text import safe
+from sae_tui.widgets.feature_head import FeatureHead
+from sae_tui.widgets.feature_panes import FeaturePanes
+
+REACH = 48
+"""Tokens of a context on each side: more than a wide screen holds."""
+Place = tuple[int, int] | None
+"""Where a feature stands in the order of the Features screen, from 0, and how many there are in it."""
+
+
+class FeatureView(Page):
+    """One feature. What a person does with it is for the screen that this becomes."""
+
+    def __init__(self, feature: int) -> None:
+        super().__init__()
+        self._wanted = feature
+        self._loading = False
+        self._card: Card | None = None
+        self._session: Session | None = None
+        self._earlier: list[int] = []
+        self._place: Place = None
+        self._steps = 0
+        """To be taken, or being looked up."""
+
+    @property
+    def feature(self) -> int:
+        """The number of the feature that is shown, or is on its way."""
+        return self._wanted
+
+    def body(self) -> Iterator[Widget]:
+        """What it is, and the panes."""
+        yield FeatureHead(self._wanted)
+        yield FeaturePanes(ascii_only=self.app.settings.graph == "ascii")
+
+    def opened(self, session: Session | None) -> None:
+        """A feature belongs to its session: of another one there is nothing to show here."""
+        if self._session is not None and (session is None or session.path != self._session.path):
+            self.call_later(super().action_back)
+            return
+        self._session = session
+        self._load()
+
+    @property
+    def _panes(self) -> FeaturePanes:
+        return self.query_one(FeaturePanes)
+
+    @property
+    def _browser(self) -> FeaturesPage | None:
+        """The Features screen below, whose order this one follows."""
+        return next((s for s in self.app.screen_stack if isinstance(s, FeaturesPage)), None)
+
+    def _go(self, feature: int) -> None:
+        """Show another feature; while one is on its way, the last that was asked for comes after it."""
+        self._wanted = feature
+        if not self._loading:
+            self._load()
+
+    def _load(self) -> None:
+        session, feature, browser = self._session, self._wanted, self._browser
+        if session is None:
+            self._panes.say("There is no session: press 1, and n for a first one.")
+            return
+
+        def read() -> tuple[Card, Place]:
+            return card.read(self.app.stores.get(session), feature, context=REACH), _place(browser, feature)
+
+        self._loading = True
+        self.background(read, self._came, group="card", failed=self._failed)
+
+    def _came(self, answer: tuple[Card, Place]) -> None:
+        self._loading = False
+        self._card, self._place = answer
+        if self._card.feature != self._wanted:
+            self._load()
+        self._show_head()
+        self._panes.show(self._card, _why_dead(self._card, self._session))
+
+    def _failed(self, error: Exception) -> None:
+        self._loading = False
+        if self._card is None:
+            self._panes.say(sentence(error))
+        else:
+            self._wanted = self._card.feature
+            self.app.complain(error)
+
+    def _step(self, step: int) -> None:
+        """So many features on; steps that come while one is looked up are added up."""
+        self._steps += step
+        if self._steps == step:
+            self._look_up(step)
+
+    def _look_up(self, steps: int) -> None:
+        browser, feature, known = self._browser, self._wanted, self._card
+
+        def find() -> int | None:
+            """By number, where the browser's order does not hold it."""
+            if browser is not None and _place(browser, feature) is not None:
+                return browser.neighbour(feature, steps)
+            return feature + steps if known is not None and 0 <= feature + steps < known.d_sae else None
+
+        def found(number: int | None) -> None:
+            self._steps -= steps
+            if number is None:
+                self._steps = 0
+                self.app.say("this is the last one" if steps > 0 else "this is the first one")
+                return
+            self._go(number)
+            if self._steps:
+                self._look_up(self._steps)
+
+        self.background(find, found, group="step", failed=self._not_found)
+
+    def _not_found(self, error: Exception) -> None:
+        self._steps = 0
+        self.app.complain(error)
+
+    def _show_head(self) -> None:
+        if self._card is None:
+            return
+        meta, place = self._card.meta, self._place
+        rank = (f"{place[0] + 1:,} of {place[1]:,}",) if place else ()
+        self.query_one(FeatureHead).show(self._card, (*rank, safe(meta.get("hook", "")), safe(meta.get("model", ""))))
+
+
+def _place(browser: FeaturesPage | None, feature: int) -> Place:
+    """Where it stands in the browser's order, if it does. Blocks."""
+    try:
+        return browser.place(feature) if browser else None
+    except QueryError:  # the order was left for another one meanwhile
+        return None
+
+
+def _why_dead(found: Card, session: Session | None) -> str:
+    name = shlex.quote(session.name) if session else ""
+    return (
+        f"It fired on none of the {found.counted:,} analysed tokens, so there is no place to show.\n\n"
+        "What it would write if it fired, and which features are like it, stands in the other panes.\n\n"
+        f"More text may find it: sae-tui analyze {name} --tokens {10 * found.counted}"
+    )

@@ -1,0 +1,203 @@
+"""What can be done with a session in the list: configured anew, compared, stopped, deleted, worked on."""
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual.content import Content
+
+from core.errors import SessionError
+from core.overview import Seen
+from core.session import Session
+from sae_tui.screens.dialogs import Ask, Reader
+from sae_tui.screens.page import Page
+from sae_tui.text import safe, size
+from sae_tui.widgets.run_rows import differences
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from sae_tui.screens.configure import ConfigurePage
+
+
+class RunActions(Page):
+    """A screen with a session at its cursor. Long work, and what imports much, is done in the background."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._values: dict[str, tuple[float, Mapping[str, Any]]] = {}
+
+    @property
+    def at(self) -> Seen | None:
+        """The session at the cursor."""
+        raise NotImplementedError
+
+    def configuration(self, session: Session) -> Mapping[str, Any]:
+        """A session's configuration as TOML has it, kept until its file is another; empty where it cannot be read."""
+        try:
+            stamp = session.config_path.stat().st_mtime
+            kept = self._values.get(session.name)
+            if kept is None or kept[0] != stamp:
+                kept = stamp, tomllib.loads(session.config_path.read_text(encoding="utf-8"))
+                self._values[session.name] = kept
+        except (OSError, ValueError):
+            return {}
+        return kept[1]
+
+    def action_new(self) -> None:
+        """The form, with a preset in it."""
+        self._configure(None)
+
+    def action_clone(self) -> None:
+        """The form, with this one's configuration in it."""
+        if self.at:
+            self._configure(self.at.session)
+
+    def _configure(self, source: Session | None) -> None:
+        """Open the form; what it imports the first time takes longer than a key press may."""
+
+        def load() -> "type[ConfigurePage]":
+            from sae_tui.screens.configure import ConfigurePage
+
+            return ConfigurePage
+
+        self.background(load, lambda page: self.app.push_screen(page(source)), group="form")
+
+    def action_diff(self) -> None:
+        """All differences to the marked ones."""
+        seen = self.at
+        others = [one for one in self.app.seen if one.name in self.app.marked and seen and one.name != seen.name]
+        if seen is None or not others:
+            self.app.say("mark another session first, with space: `d` tells how this one differs from it")
+            return
+
+        def show(found: Sequence[Mapping[str, Any]]) -> None:
+            parts = [_difference(seen, found[0], one, v) for one, v in zip(others, found[1:], strict=True)]
+            self.app.push_screen(Reader(f"How {seen.name} differs", Content("\n\n").join(parts)))
+
+        self.background(lambda: [self.configuration(one.session) for one in (seen, *others)], show, group="diff")
+
+    def action_log(self) -> None:
+        """Its log."""
+        from sae_tui.screens.log import LogReader
+
+        if self.at:
+            self.app.push_screen(LogReader(self.at.session))
+
+    def action_stop(self) -> None:
+        """Stop its job."""
+        seen = self.at
+        if seen is None or not seen.observed.active:
+            return
+
+        def answered(letter: str | None) -> None:
+            if letter == "s":
+                from core import jobs
+
+                self.app.say(f"{seen.name} is told to stop")
+                self.background(lambda: jobs.stop(seen.session), lambda _: self.app.tick(), group=f"stop {seen.name}")
+
+        kept = "What it has learned so far is kept as a checkpoint." if seen.status.job == "train" else ""
+        answers = (("s", "stop it"), ("c", "cancel"))
+        self.app.push_screen(Ask(f"Stop {seen.status.job} of {seen.name}?", answers, detail=kept), answered)
+
+    def action_delete(self) -> None:
+        """Delete it."""
+        seen = self.at
+        if seen is None or seen.observed.active:
+            return
+
+        def delete() -> None:
+            self.app.stores.forget(seen.session)
+            seen.session.delete()
+
+        def gone(_: None) -> None:
+            self.app.marked.discard(seen.name)
+            self.app.say(f"{seen.name} is deleted")
+            self.app.tick()
+
+        def answered(letter: str | None) -> None:
+            if letter == "d":
+                self.background(delete, gone, group=f"delete {seen.name}")
+
+        bytes_ = size(seen.size_bytes) if seen.size_bytes is not None else "all of it"
+        detail = f"{bytes_}: its SAE, features, labels and transcripts. There is no way back."
+        self.app.push_screen(Ask(f"Delete {seen.name}?", (("c", "cancel"), ("d", "delete")), detail=detail), answered)
+
+    def action_train(self) -> None:
+        """Train one that waits, then evaluate and analyse it."""
+
+        def start(session: Session) -> "Popen[bytes]":
+            from core import jobs
+
+            if session.trained:
+                raise SessionError(f"{session.name} has been trained already", hint="clone it, with c, to train anew")
+            return jobs.start(session, "train", jobs.THEN)
+
+        self._start(start, "train")
+
+    def action_evaluate(self) -> None:
+        """Measure it."""
+        self._start(_job("evaluate"))
+
+    def action_analyze(self) -> None:
+        """Build its feature database."""
+        self._start(_job("analyze"))
+
+    def _start(self, start: "Callable[[Session], Popen[bytes]]", mode: str | None = None) -> None:
+        seen = self.at
+        if seen is None or seen.observed.active:
+            return
+
+        def started(process: "Popen[bytes]") -> None:
+            self.app.started.append(process)
+            self.app.tick()
+            if mode:
+                self.app.open_session(seen.session, mode)
+
+        self.background(lambda: start(seen.session), started, group=f"start {seen.name}")
+
+    def action_demo(self) -> None:
+        """Make and train the demo, or go to it."""
+        root: Path = self.app.root
+
+        def begin() -> tuple[Session, "Popen[bytes] | None"]:
+            from core import demo
+
+            return demo.begin(root)
+
+        def begun(found: tuple[Session, "Popen[bytes] | None"]) -> None:
+            session, process = found
+            self.app.started += [process] if process else []
+            self.app.tick()
+            self.app.open_session(session, "features" if session.database_path.is_file() else "train")
+
+        self.background(begin, begun, group="demo")
+
+
+def _job(verb: Any) -> "Callable[[Session], Popen[bytes]]":
+    def start(session: Session) -> "Popen[bytes]":
+        from core import jobs
+
+        session.weights_dir()  # says what is missing before a process finds it out
+        return jobs.start(session, verb)
+
+    return start
+
+
+def _difference(seen: Seen, values: Mapping[str, Any], other: Seen, theirs: Mapping[str, Any]) -> Content:
+    """A table of what differs between two sessions: configuration, then figures."""
+    rows = differences(values, theirs)
+    for name in ("fvu", "l0", "dead_share", "ce_loss_score"):
+        a, b = other.figure(name), seen.figure(name)
+        if a is not None and b is not None and a != b:
+            rows.append((name, f"{a:.4g}", f"{b:.4g}"))
+    wide = max((len(row[0]) for row in rows), default=0)
+    left = max((len(row[1]) for row in rows), default=0)
+    lines = [Content.assemble((f"{safe(other.name)} → {safe(seen.name)}", "bold $primary"))]
+    lines += [
+        Content.assemble((f"  {name:<{wide}}  ", "$text-muted"), f"{a or '-':>{left}} → ", (b or "-", "bold"))
+        for name, a, b in rows
+    ] or [Content("  in nothing")]
+    return Content("\n").join(lines)

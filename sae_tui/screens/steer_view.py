@@ -1,0 +1,212 @@
+"""What the Steer screen is made of, and how it shows what is known."""
+
+from collections.abc import Iterator
+
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.events import DescendantFocus
+from textual.widget import Widget
+
+from sae_tui.screens.console import Console
+from sae_tui.screens.desk import Desk
+from sae_tui.screens.edits import Edits
+from sae_tui.screens.firing import Firing
+from sae_tui.screens.generation import SIDES, Generation, Light
+from sae_tui.screens.names import Names, called
+from sae_tui.screens.page import Page
+from sae_tui.screens.steer_words import state_line
+from sae_tui.screens.texts import VIEWS, Texts
+from sae_tui.widgets.bars import Line
+from sae_tui.widgets.command_line import Candidates, CommandLine
+from sae_tui.widgets.prompt_box import PromptBox
+from sae_tui.widgets.token_text import TokenText
+
+
+class SteerView(Page):
+    """The panes. Drawing costs nothing where all is as it was."""
+
+    SECTION = MODE = "steer"
+    CSS_PATH = "steer.tcss"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.desk: Desk | None = None
+        """The session's engine, once it was needed."""
+        self.names: Names | None = None
+        """Of the session's features."""
+        self.light: Light | None = None
+        """What tokens are lit by."""
+        self.live = False
+        """A change of the interventions generates again by itself."""
+        self.site = ""
+        """Model and hook point."""
+        self._back: Widget | None = None
+        """Where the focus was before a command was typed."""
+
+    def body(self) -> Iterator[Widget]:
+        """What stands between the two bars."""
+        ascii_only = self.app.settings.graph == "ascii"
+        yield Line(id="state")
+        prompt = PromptBox(id="prompt", classes="pane", placeholder="what the model is to go on from")
+        prompt.border_title = Content("prompt")
+        yield prompt
+        with Horizontal(id="middle"):
+            with Vertical(id="side"):
+                edits = Edits(ascii_only=ascii_only, id="edits-pane", classes="pane")
+                edits.border_subtitle = Content("+ - · 0 ablate · D delete · u undo")
+                yield edits
+                firing = Firing(ascii_only=ascii_only, id="firing-pane", classes="pane")
+                firing.border_subtitle = Content("enter amplifies · a adds · o opens")
+                yield firing
+            yield Texts(ascii_only=ascii_only, id="texts")
+        candidates = Candidates()
+        yield candidates
+        yield Console(candidates, lambda: self.names)
+
+    @property
+    def prompt(self) -> PromptBox:
+        """Where the prompt is typed."""
+        return self.query_one(PromptBox)
+
+    @property
+    def edits(self) -> Edits:
+        """The interventions."""
+        return self.query_one(Edits)
+
+    @property
+    def firing(self) -> Firing:
+        """What fires on a token."""
+        return self.query_one(Firing)
+
+    @property
+    def texts(self) -> Texts:
+        """The two texts."""
+        return self.query_one(Texts)
+
+    @property
+    def generation(self) -> Generation | None:
+        """The newest one of this session."""
+        return self.desk.generation if self.desk else None
+
+    def say(self, words: str, *, error: bool = False) -> None:
+        """Show words at the bottom."""
+        self.query_one(Console).say(words, error=error)
+
+    def on_resize(self) -> None:
+        """Another width for the lines."""
+        super().on_resize()
+        self.call_after_refresh(self.draw)
+
+    def clock(self) -> None:
+        """Jobs may have begun or ended."""
+        self.draw_state()
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        """In a narrow terminal what fires takes the place of the interventions while one is at the tokens."""
+        self.draw_firing()
+
+    def on_prompt_box_command(self) -> None:
+        """A command instead of a prompt."""
+        self.action_command()
+
+    def on_command_line_left(self) -> None:
+        """No command."""
+        self.leave_command()
+
+    def leave_command(self) -> None:
+        """Back to where one was."""
+        back, self._back = self._back, None
+        self.query_one(Console).close()
+        (back or self.edits.table).focus()
+
+    def on_token_text_opened(self) -> None:
+        """To what fires."""
+        if self.firing.table.count:
+            self.set_class(True, "-firing")
+            self.firing.table.focus()
+
+    def action_command(self, line: str = "/") -> None:
+        """Type a command."""
+        if not isinstance(self.focused, CommandLine):
+            self._back = self.focused
+        self.query_one(Console).open(line)
+
+    def action_prompt(self) -> None:
+        """To the prompt."""
+        self.prompt.focus()
+
+    def action_view(self) -> None:
+        """The next view."""
+        texts = self.texts
+        views = VIEWS if self.wide else SIDES
+        at = texts.view if texts.view in views else texts.side
+        texts.view = views[(views.index(at) + 1) % len(views)]
+        focused = isinstance(self.focused, TokenText)
+        self.draw()
+        if focused:
+            texts.pane().focus()
+
+    def action_color(self) -> None:
+        """By the feature at hand, by KL, not at all."""
+        light, feature = self.light, self.feature
+        if feature is not None and (light is None or light.feature not in (None, feature)):
+            known = self.names.known.get(feature) if self.names else None
+            self.light = Light(feature, (known.max if known else None) or 1.0)
+        elif light is None or light.feature is not None:
+            self.light = Light()
+        else:
+            self.light = None
+        self.draw()
+
+    def action_feature(self) -> None:
+        """Open it."""
+        if self.feature is None:
+            self.say("no feature is at the cursor", error=True)
+        else:
+            self.app.open_feature(self.feature)
+
+    @property
+    def feature(self) -> int | None:
+        """The feature at hand: of what fires, while one is there, else of the interventions."""
+        at_tokens = isinstance(self.focused, TokenText) or self.firing.table.has_focus
+        edit = self.edits.current
+        return self.firing.feature if at_tokens and self.firing.feature is not None else edit.feature if edit else None
+
+    @property
+    def wide(self) -> bool:
+        """Whether there is room for both texts."""
+        return self.has_class("-normal") or self.has_class("-wide")
+
+    def draw(self) -> None:
+        """Everything; what is as it was costs nothing."""
+        if not self.is_mounted:
+            return
+        prompt = self.desk.tokens(self.prompt.text) if self.desk else ()
+        self.edits.show(self.names, prompt)
+        self.texts.look(self.texts.view, both=self.wide)
+        self.texts.show(self.generation, self.light, self.lit)
+        self.draw_firing()
+        self.draw_state()
+
+    @property
+    def lit(self) -> str:
+        """What tokens are lit by, in words."""
+        light = self.light
+        if light is None or light.feature is None:
+            return "KL"
+        known = self.names.known.get(light.feature) if self.names else None
+        return f"{light.feature} {called(known).plain}"
+
+    def draw_firing(self) -> None:
+        """What fires on the token at the cursor."""
+        texts = self.texts
+        index = texts.pane().cursor
+        self.firing.show(self.generation, texts.side, index, self.names)
+        here = isinstance(self.focused, TokenText) and index is not None
+        self.set_class(here or self.firing.table.has_focus, "-firing")
+
+    def draw_state(self) -> None:
+        """The line at the top."""
+        line = self.query_one("#state", Line)
+        jobs = sum(seen.observed.state == "running" for seen in self.app.seen)
+        line.show(state_line(self.site, self.edits.plan, self.desk, jobs, self.live, line.size.width))

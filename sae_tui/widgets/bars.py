@@ -1,0 +1,148 @@
+"""The first and the last line of every screen: where one is, and which keys work here."""
+
+from typing import Any
+
+from textual.binding import ActiveBinding
+from textual.content import Content
+from textual.events import Click
+from textual.widget import Widget
+
+from sae_tui import keys
+from sae_tui.text import safe, shortened
+
+MODES = ("runs", "train", "features", "steer", "sql")
+STATES = {
+    "queued": ("◌", "warning"),
+    "running": ("●", "success"),
+    "paused": ("‖", "warning"),
+    "done": ("✓", "success"),
+    "failed": ("✗", "error"),
+    "stopped": ("■", "warning"),
+    "interrupted": ("✗", "error"),
+    "silent": ("?", "warning"),
+    "new": ("○", "text-muted"),
+}
+"""Each state's glyph and colour: the glyph says it without the colour."""
+
+
+def state(name: str, *, word: bool = True) -> Content:
+    """A session's state as glyph and word."""
+    glyph, colour = STATES.get(name, ("·", "text-muted"))
+    return Content.styled(f"{glyph} {safe(name)}" if word else glyph, f"${colour}")
+
+
+class Line(Widget):
+    """One line of text, sent to the terminal only when it changes."""
+
+    DEFAULT_CSS = "Line { height: 1; }"
+
+    def __init__(self, content: Content | str = "", *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._content = content if isinstance(content, Content) else Content(content)
+
+    @property
+    def content(self) -> Content:
+        """What it shows."""
+        return self._content
+
+    def show(self, content: Content | str) -> None:
+        """Show another line; the same one costs nothing. A plain string is made safe."""
+        content = content if isinstance(content, Content) else Content(safe(content))
+        if not content.is_same(self._content):
+            self._content = content
+            self.refresh()
+
+    def render(self) -> Content:
+        """The line."""
+        return self._content
+
+
+class TitleBar(Line):
+    """The modes, the one at hand marked; at the right the session and what runs."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__(id="title")
+        self._mode = mode
+        self._session = ""
+        self._jobs = 0
+
+    def tell(self, session: str, running: int) -> None:
+        """Which session is at hand, and how many jobs run."""
+        self._session, self._jobs = session, running
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Another width."""
+        self._draw()
+
+    def on_click(self, event: Click) -> None:
+        """A click on a mode's name goes there."""
+        place = 0
+        for number, mode in enumerate(MODES, 1):
+            width = len(f" {number} {mode.title()} ")
+            if place <= event.x < place + width:
+                self.app.call_later(self.app.run_action, f"app.{mode}")
+            place += width
+
+    def _draw(self) -> None:
+        parts: list[Any] = []
+        for number, mode in enumerate(MODES, 1):
+            name = mode.upper() if mode == "sql" else mode.title()
+            here = mode == self._mode
+            parts.append((f" {number} {name} ", "bold $background on $primary" if here else "$text-muted"))
+        left = Content.assemble(*parts)
+        running = f"● {self._jobs} running" if self._jobs else ""
+        room = self.size.width - left.cell_length - len(running) - 3
+        session = shortened(safe(self._session), max(0, room))
+        right = Content.assemble(
+            (session, "bold"), "  " if running else " ", (running, "$success"), " " if running else ""
+        )
+        gap = max(1, self.size.width - left.cell_length - right.cell_length)
+        self.show(Content.assemble(left, " " * gap, right))
+
+
+class KeyBar(Line):
+    """The keys that work here, as many as fit, and always `?`. A message takes its place for a moment."""
+
+    def __init__(self) -> None:
+        super().__init__(id="keys")
+
+    def on_mount(self) -> None:
+        """Follow what is bound."""
+        self.screen.bindings_updated_signal.subscribe(self, lambda _screen: self._draw())
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Another width."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if not self.is_attached:
+            return
+        active = self.screen.active_bindings
+        drawn: list[Content] = []
+        help_ = self._one("?", "help")
+        room = self.size.width - help_.cell_length - 1
+        for keys_, label in _shown(active):
+            item = self._one(keys_, label)
+            if item.cell_length > room:
+                break
+            room -= item.cell_length
+            drawn.append(item)
+        self.show(Content.assemble(*drawn, help_))
+
+    @staticmethod
+    def _one(key: str, label: str) -> Content:
+        return Content.assemble(" ", (key, "bold $accent"), " ", (label, "$text-muted"), " ")
+
+
+def _shown(active: dict[str, ActiveBinding]) -> list[tuple[str, str]]:
+    """Keys and label of each action that is active and shown, in the registry's order, of the focus first."""
+    found: dict[str, list[str]] = {}
+    for key, (_node, binding, enabled, _tooltip) in active.items():
+        if binding.id and binding.show and enabled:
+            found.setdefault(binding.id, []).append(key)
+    order = {action.id: place for place, action in enumerate(keys.ACTIONS)}
+    ids = sorted((i for i in found if i in order and not i.startswith("app.")), key=lambda i: order[i])
+    labels = {action.id: action.label for action in keys.ACTIONS}
+    return [(keys.shown_keys(found[i][:1]), labels[i]) for i in ids]

@@ -1,0 +1,108 @@
+"""The columns in which features are browsed, in sets of which one is shown at a time."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from textual.content import Content
+
+from sae_tui.text import figure, safe, token
+from sae_tui.widgets.columns import Column
+
+Row = Mapping[str, Any]
+BARS = 10
+"""Cells of the small histogram in a row."""
+SETS = {
+    "overview": ("feature", "density", "max", "label", "top_token", "histogram", "mean"),
+    "activation": ("feature", "n", "density", "mean", "std", "p50", "p90", "p99", "max", "label"),
+    "weights": (
+        "feature", "decoder_norm", "encoder_norm", "bias", "threshold", "token_entropy", "category_entropy", "label",
+    ),
+    "notes": ("feature", "starred", "label", "note", "tags"),
+}  # fmt: skip
+"""Each set's columns, by their names in the database; what is in none makes a set of its own, `more`."""
+ASCENDING = ("feature", "label", "note", "top_token", "token_entropy", "category_entropy")
+"""Columns one looks at from the smallest on."""
+
+
+def sets(columns: Sequence[str]) -> dict[str, list[str]]:
+    """The sets that a database with these columns has."""
+    found = {name: [c for c in names if c in (*columns, "histogram")] for name, names in SETS.items()}
+    known = {c for names in SETS.values() for c in names}
+    more = [c for c in columns if c not in known and c != "dead"]
+    return found | ({"more": ["feature", *more, "label"]} if more else {})
+
+
+def table_columns(names: Sequence[str], *, ascii_only: bool) -> list[Column]:
+    """Columns of a table by their names in the database."""
+    return [_column(name, ascii_only) for name in names]
+
+
+def cells(counts: Sequence[int], width: int = BARS, *, ascii_only: bool = False) -> str:
+    """Counts as bars of seven levels, neighbours added up to `width` of them at most; heights are square roots.
+
+    A count of 0 is blank, and nothing else is. The eighth level would touch the bars of the row above.
+    """
+    levels = "_.-=*#" if ascii_only else "▁▂▃▄▅▆▇"
+    merged = max(1, math.ceil(len(counts) / width))
+    sums = [sum(counts[i : i + merged]) for i in range(0, len(counts), merged)]
+    most = math.sqrt(max(sums, default=0)) or 1.0
+    return "".join(levels[math.ceil(math.sqrt(n) / most * len(levels)) - 1] if n else " " for n in sums)
+
+
+def _column(name: str, ascii_only: bool) -> Column:
+    match name:
+        case "feature":
+            return Column(name, "id", 7, lambda row: str(row["feature"]), right=True)
+        case "density":
+            return Column(name, "density", 9, lambda row: percent(row["density"]), right=True)
+        case "label":
+            return Column(name, "label", 12, _label, weight=2)
+        case "note" | "tags":
+            return Column(name, name, 14, _text(name), weight=2, style="$text-muted")
+        case "starred":
+            return Column(name, "star", 6, lambda row: "★" if row["starred"] else "")
+        case "top_token":
+            return Column(name, "top tokens", 12, _tokens, weight=3)
+        case "histogram":
+            return Column(
+                name, "histogram", 10, lambda row: cells(row.get("histogram") or (), ascii_only=ascii_only),
+                style="$primary",
+            )  # fmt: skip
+        case _:
+            return Column(name, name, max(7, len(name) + 2), _number(name), right=True)
+
+
+def percent(share: float | None) -> str:
+    """A share as a person reads it: 0.413%."""
+    return "-" if share is None else f"{figure(100 * share)}%"
+
+
+def _number(name: str) -> Callable[[Row], str]:
+    def shown(row: Row) -> str:
+        value = row.get(name)
+        if isinstance(value, bool) or value is None:
+            return {True: "yes", False: "no", None: "-"}[value]
+        if isinstance(value, int):
+            return f"{value:,}"
+        return figure(value) if isinstance(value, float) else str(value)
+
+    return shown
+
+
+def _text(name: str) -> Callable[[Row], str]:
+    def shown(row: Row) -> str:
+        value = row.get(name)
+        return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+
+    return shown
+
+
+def _label(row: Row) -> str | Content:
+    label = row.get("label") or ""
+    return Content.assemble(("★ ", "$accent"), safe(label)) if row.get("starred") else label
+
+
+def _tokens(row: Row) -> str:
+    tokens = row.get("tokens") or ([row["top_token"]] if row.get("top_token") is not None else [])
+    return "  ".join(token(t) for t in tokens)

@@ -1,0 +1,80 @@
+"""The lines above a feature's panes: its number, what a person says of it, its figures."""
+
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+
+from core.analysis.card import Card
+from sae_tui.text import facts, safe, shortened
+from sae_tui.widgets.bars import Line
+
+
+class FeatureHead(Vertical):
+    """Two lines, and a third where there is a note."""
+
+    DEFAULT_CSS = """
+    FeatureHead {
+        height: auto;
+        padding: 0 1;
+        #note { display: none; color: $text-muted; }
+        &.-noted #note { display: block; }
+    }
+    """
+
+    def __init__(self, feature: int) -> None:
+        super().__init__()
+        self._feature = feature
+        self._card: Card | None = None
+        self._beside: tuple[str, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """The lines."""
+        yield Line(Content.styled(f"Feature {self._feature}", "bold $primary"), id="name")
+        yield Line(id="facts")
+        yield Line(id="note")
+
+    def show(self, card: Card, beside: tuple[str, ...]) -> None:
+        """Show what is known; `beside`, safe, at the right: of these words, the first ones that there is room for."""
+        self._card, self._beside = card, beside
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Another width has room for other words."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._card is None:
+            return
+        row, width = self._card.row, self.size.width
+        called = f' "{safe(row["label"])}"' if row["label"] else ""
+        left = Content.assemble(
+            (f"Feature {row['feature']}", "bold $primary"),
+            (" ★" if row["starred"] else "", "$accent"),
+            (called, "bold"),
+            ("" if called else "  no label yet, e gives it one", "$text-disabled"),
+            ("".join(f"  #{safe(tag)}" for tag in row["tags"] or ()), "$text-muted"),
+        ).truncate(max(0, width), ellipsis=True)
+        right = ""
+        for words in self._beside:
+            longer = f"{right} · {words}" if right else words
+            right = longer if cell_len(longer) <= width - left.cell_length - 2 else right
+        gap = " " * max(0, width - left.cell_length - cell_len(right))
+        self.query_one("#name", Line).show(Content.assemble(left, gap, (right, "$text-muted")))
+        self.query_one("#facts", Line).show(self._facts(self._card))
+        self.query_one("#note", Line).show(Content(shortened(safe(row["note"] or ""), width)))
+        self.set_class(bool(row["note"]), "-noted")
+
+    def _facts(self, card: Card) -> Content:
+        """Its figures: of how many tokens where there is room for that, and as many as there is room for."""
+        dead, width = card.row["dead"], self.size.width
+        found = facts(card.row, card.counted)
+        if not dead and sum(len(name) + len(value) + 4 for name, value in found[:5]) > width:
+            found = [(name.removeprefix("token "), value.removesuffix(" nats")) for name, value in facts(card.row)]
+        line = Content(f"it fired on none of {card.counted:,} tokens" if dead else "")
+        for name, value in found:
+            longer = Content.assemble(line, "   " if line else "", (name, "$text-muted"), " ", value)
+            if longer.cell_length > width:
+                break
+            line = longer
+        return line

@@ -1,0 +1,36 @@
+"""How strongly a token is lit: a background that grows with the activation, and brackets that say it without colour."""
+
+from functools import lru_cache
+
+from rich.style import Style
+from textual.app import App
+from textual.color import Color
+
+LEVELS = 12
+"""Steps of the heat: few enough that neighbours of nearly the same strength share a style, and bytes."""
+
+
+def heat(app: App[object], strength: float, *, bold: bool = False) -> Style:
+    """The style of text lit with `strength` from 0 (not at all) to 1 (the strongest there is)."""
+    variables = app.theme_variables
+    level = min(LEVELS, max(0, round(strength * LEVELS)))
+    return _style(variables["background"], variables["accent"], variables["foreground"], level, bold)
+
+
+@lru_cache(256)
+def _style(background: str, accent: str, foreground: str, level: int, bold: bool) -> Style:
+    if not level:
+        return Style(color=_hex(foreground), bold=bold or None)
+    if accent.startswith("ansi"):  # the terminal's own colours do not mix: two steps
+        name = accent.removeprefix("ansi_")
+        strong = 2 * level > LEVELS
+        return Style(color="black" if strong else name, bgcolor=name if strong else None, bold=bold or None)
+    paper, ink = Color.parse(background), Color.parse(foreground)
+    ground = paper.blend(Color.parse(accent), 0.12 + 0.75 * level / LEVELS)
+    if abs(paper.brightness - ground.brightness) > abs(ink.brightness - ground.brightness):
+        ink = paper
+    return Style(color=ink.hex6, bgcolor=ground.hex6, bold=bold or None)
+
+
+def _hex(colour: str) -> str | None:
+    return None if colour.startswith("ansi") else Color.parse(colour).hex6

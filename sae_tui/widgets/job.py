@@ -1,0 +1,312 @@
+"""What a session's job does, has done and will do, in words and numbers. No widgets: lines of content."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from textual.content import Content
+
+from core.machine import Usage
+from core.overview import Seen
+from sae_tui.text import safe
+from sae_tui.widgets.bars import state
+from sae_tui.widgets.scales import bar, count, duration, memory, number, trend
+from sae_tui.widgets.traces import CHARTS, TREND, Found, means
+
+STAGES = {"train": "train the SAE", "evaluate": "measure it on the test split", "analyze": "build the feature database"}
+"""What makes a session complete, in order."""
+MAIN = ("loss", "fvu", "l0", "dead")
+"""Charts whose figures are always in sight."""
+FIGURES = (
+    ("ce_loss_score", "CE-loss score", "number"), ("ce_loss_clean", "CE loss clean", "number"),
+    ("ce_loss_sae", "CE loss with SAE", "number"), ("ce_loss_zero", "CE loss ablated", "number"),
+    ("kl", "KL", "number"), ("fvu", "FVU", "number"), ("explained_variance", "explained", "share"),
+    ("cossim", "cosine", "number"), ("l0", "L0", "number"), ("dead_share", "dead", "share"),
+    ("dense_share", "dense", "share"),
+)  # fmt: skip
+"""Of `evaluation.json`: each figure's name for a person, and how it is written."""
+TERMS = (("mse", "squared error"), ("sparsity_loss", "sparsity term"), ("aux_loss", "auxiliary term"), ("l1", "L1"))
+"""What the loss is made of, and the code's L1, of the newest step's batch."""
+ABOUT = (
+    ("model", "name", "model"), ("model", "hook", "hook"), ("model", "dtype", "dtype"),
+    ("sae", "architecture", "SAE"), ("sae", "d_sae", "features"), ("sae", "k", "k"), ("corpus", "name", "corpus"),
+    ("budget", "activations", "tokens"), ("training", "batch_activations", "batch"), ("training", "lr", "top lr"),
+)  # fmt: skip
+"""Of `config.toml`: part, field, and its name for a person."""
+NAME, VALUE, ON, LABEL = 16, 8, 10, 9
+"""Cells of a figure's name, of its value, of the tokens it stands on; and of the name of a part of the run."""
+COLUMN, BAR = 38, 48
+Pair = tuple[str, str]
+"""A name and a value."""
+
+
+def progress(seen: Seen, left_s: float | None, width: int, *, ascii_only: bool) -> Content:
+    """State, phase, bar, share and time left, on a line of `width` cells."""
+    status, observed = seen.status, seen.observed
+    active = observed.state in ("queued", "running", "paused")
+    doing = f" {safe(status.job)}" if status.job and observed.state != "new" else ""
+    if active and status.phase:
+        doing += f" · {safe(status.phase)}"
+    first = Content.assemble(" ", state(observed.state), (f" {doing}", "bold"))
+    if not active or not status.total:
+        return first
+    share = min(1.0, status.done / status.total)
+    rest = f" {share:4.0%}" + (f"   ETA {eta(left_s)}" if observed.state == "running" else "")
+    room = width - first.cell_length - len(rest) - 4
+    drawn = bar(share, min(room, BAR), ascii_only=ascii_only) if room >= 8 else ""
+    return Content.assemble(first, "  ", (drawn, "$primary on $panel"), (rest, "bold"))
+
+
+def steps(seen: Seen) -> list[Pair]:
+    """How far it is, and for how long it goes on or since when it has ended."""
+    status, pairs = seen.status, list[Pair]()
+    active = seen.observed.state in ("queued", "running", "paused")
+    step, planned = seen.latest.get("step"), seen.latest.get("steps")
+    if active and status.phase == "training" and status.steps:
+        pairs.append(("step", f"{status.step:,} of {status.steps:,}"))
+    elif active and status.total and status.unit:
+        pairs.append((safe(status.unit), f"{status.done:,.0f} of {status.total:,.0f}"))
+    elif isinstance(step, int):
+        pairs.append(("step", f"{step:,}" + (f" of {planned:,}" if isinstance(planned, int) else "")))
+    if active and status.started:
+        pairs.append(("elapsed", duration(time.time() - status.started)))
+    elif status.heartbeat and seen.observed.state != "new":
+        pairs.append(("ended", time.strftime("%Y-%m-%d %H:%M", time.localtime(status.heartbeat))))
+    return pairs
+
+
+def line(pairs: Sequence[Pair], width: int) -> Content:
+    """Names and values, as many as `width` cells hold. What is between belongs to the name: each style is bytes."""
+    found = Content("")
+    for i, (name, value) in enumerate(pairs):
+        longer = Content.assemble(found, (f"{'   ' if i else ' '}{name} ", "$text-muted"), (value, "bold"))
+        if longer.cell_length > width:
+            break
+        found = longer
+    return found
+
+
+def eta(left_s: float | None) -> str:
+    """The time left, for a person: no finer than it is known."""
+    if left_s is None:
+        return "soon known"
+    if math.isinf(left_s):
+        return "it stands still"
+    step = 5 if left_s < 60 else 10
+    return duration(math.ceil(left_s / step) * step)
+
+
+def numbers(seen: Seen, found: Found, names: Sequence[str]) -> list[Pair]:
+    """The CE-loss score where it was measured, and the newest figures of some charts."""
+    score = seen.evaluation.get("ce_loss_score")
+    pairs = [("CE-loss score", number(score))] if isinstance(score, float) and math.isfinite(score) else []
+    return [*pairs, *((_short(name), _newest(found, name)) for name in names if _newest(found, name))]
+
+
+def strip(found: Found, width: int, *, ascii_only: bool) -> Content:
+    """The main figures with their trends over the whole run, which are as long as there is room for."""
+    said = [(name, f"{_short(name)} {value} ") for name in MAIN if (value := _newest(found, name))]
+    room = (width - sum(len(text) + 2 for _, text in said)) // max(1, len(said))
+    cells = max(4, min(TREND, room))
+    parts: list[Content | str | tuple[str, str]] = []
+    for i, (name, text) in enumerate(said):
+        values = means(found.trends[name], cells)
+        parts += [("  " if i else " ") + text, (trend(values, ascii_only=ascii_only), "$primary")]
+    return Content.assemble(*parts)
+
+
+def trouble(seen: Seen, saved: Mapping[int, float]) -> Content | None:
+    """What is wrong, or waited for, and what to do about it; None where all goes well. `saved` as for `panel`."""
+    name, what, note = seen.observed.state, safe(seen.status.job), safe(seen.observed.note)
+    if name == "failed":
+        return Content.assemble((f"✗ {what} failed: {note}", "$error"), _do(seen, saved))
+    if name == "interrupted":
+        return Content.assemble((f"✗ {what} interrupted: {note}", "$error"), _do(seen, saved))
+    if name == "silent":
+        return Content.styled(f"? {note}: look there, or press x to ask it to stop", "$warning")
+    if name == "paused":
+        return Content.styled("‖ the job waits, with all it has in memory: p lets it go on, x stops it", "$warning")
+    if name == "running" and note.startswith("hung"):
+        return Content.styled(f"? {note}: v shows what it printed, x stops it", "$warning")
+    return None
+
+
+def _do(seen: Seen, saved: Mapping[int, float]) -> str:
+    """What helps after an end that nobody wanted."""
+    kept = f"checkpoint {max(saved)} is kept" if saved else ""
+    again = "1, then c: the same run again, changed" if seen.status.job == "train" else ""
+    return "\n  " + "  ·  ".join(part for part in (kept, "v: what it printed", again) if part)
+
+
+def waiting(seen: Seen | None, width: int, *, ascii_only: bool) -> list[Content]:
+    """What stands where curves will be: what is being waited for, for how long, or what to do."""
+    if seen is None:
+        return [
+            Content.styled("no session yet", "bold"),
+            Content(""),
+            Content.assemble("press ", ("1", "bold $accent"), ", then ", ("n", "bold $accent"), " for a first run"),
+            Content.styled("sae-tui demo trains one on the model that comes with it, in a few minutes", "$text-muted"),
+        ]
+    status, now = seen.status, seen.observed.state
+    if now in ("queued", "running", "paused"):
+        phase = safe(status.phase) or "waiting for its process"
+        lines = [Content.styled(phase, "bold $primary"), Content("")]
+        if status.total:
+            drawn = bar(status.done / status.total, min(48, max(8, width - 16)), ascii_only=ascii_only)
+            done = f"{status.done:,.0f} of {status.total:,.0f} {safe(status.unit)}"
+            lines += [
+                Content.assemble((drawn, "$primary on $panel"), f" {status.done / status.total:4.0%}"),
+                Content.styled(done, "$text-muted"), Content(""),
+            ]  # fmt: skip
+        lines.append(Content(f"{duration(time.time() - status.started)} since the job began"))
+        curves = "the curves come with the first step" if status.job == "train" else "this session has no curves"
+        return [*lines, Content.styled(f"{curves} · v: what the job prints · x: stop it", "$text-muted")]
+    if now in ("failed", "interrupted"):
+        words = "it ended before its first step"
+    elif seen.has_sae:
+        words = "no curves: its SAE was not trained here"
+    else:
+        words = "nothing was trained here yet"
+    hint = "3: its features" if seen.has_features else "1: all runs"
+    return [Content.styled(words, "bold"), Content(""), Content.styled(f"{hint} · v: the log", "$text-muted")]
+
+
+def panel(
+    seen: Seen, found: Found, usage: Usage | None, saved: Mapping[int, float], config: Mapping[str, Any]
+) -> list[list[Content]]:
+    """Sections of lines: the evaluation, the newest step's terms, the stages, the machine, the run as configured.
+
+    `saved` holds the checkpoints by their steps, with the time each was written; `config` is that of the session.
+    """
+    sections = [_evaluation(seen), _terms(found), _next(seen), _machine(seen, usage, saved), _about(config)]
+    return [section for section in sections if section]
+
+
+def arranged(sections: Sequence[Sequence[Content]], width: int, height: int) -> list[Content]:
+    """Sections one under the other, a blank line between; in two columns where that is too long and there is room."""
+    columns: list[list[Content]] = [[]]
+    for section in sections:
+        full = len(columns[-1]) + 1 + len(section) > height
+        if columns[-1] and full and (len(columns) + 1) * COLUMN <= width + 2:
+            columns.append([])
+        columns[-1] += [*([Content("")] if columns[-1] else []), *section]
+    if len(columns) == 1:
+        return columns[0]
+    lines = []
+    for y in range(max(map(len, columns))):
+        cells = [column[y] if y < len(column) else Content("") for column in columns]
+        lines.append(Content.assemble(*(cell.truncate(COLUMN, pad=True) for cell in cells[:-1]), cells[-1]))
+    return lines
+
+
+def _evaluation(seen: Seen) -> list[Content]:
+    head = Content.assemble(
+        ("test split".ljust(NAME), "bold"), (f"{'value':>{VALUE}}{'on tokens':>{ON}}", "$text-muted")
+    )
+    if not seen.evaluation:
+        return [Content.styled("test split", "bold"), Content.styled("evaluated after training", "$text-muted")]
+    tokens = seen.evaluation.get("tokens", {})
+    lines = [head]
+    for name, label, kind in FIGURES:
+        value = seen.evaluation.get(name)
+        if name in seen.evaluation:
+            shown = number(value, kind) if isinstance(value, int | float) and math.isfinite(value) else "–"
+            on = tokens.get(name) if isinstance(tokens, dict) else None
+            said = f"{on:,}" if isinstance(on, int) else ""
+            style = "bold" if name in ("ce_loss_score", "fvu") else ""
+            lines.append(
+                Content.assemble(
+                    (label.ljust(NAME), "$text-muted"), (shown.rjust(VALUE), style), (said.rjust(ON), "$text-disabled")
+                )
+            )
+    return lines
+
+
+def _terms(found: Found) -> list[Content]:
+    """What the loss of the newest step is made of."""
+    rows = [_row(label, number(found.latest[name])) for name, label in TERMS if name in found.latest]
+    return [Content.styled("newest step", "bold"), *rows] if rows else []
+
+
+def _next(seen: Seen) -> list[Content]:
+    """The stages, each done, at work or to come."""
+    done = {"train": seen.has_sae, "evaluate": bool(seen.evaluation), "analyze": seen.has_features}
+    lines = [Content.styled("stages", "bold")]
+    for verb, words in STAGES.items():
+        if seen.observed.active and seen.status.job == verb:
+            line = Content.assemble(("● ", "$success"), (words, "bold"))
+        elif seen.status.job == verb and seen.observed.state in ("failed", "interrupted"):
+            line = Content.assemble(("✗ ", "$error"), words)
+        else:
+            line = Content.assemble(("✓ ", "$success") if done[verb] else ("○ ", "$text-muted"), (words, "$text-muted"))
+        lines.append(line)
+    missing = next((verb for verb in STAGES if not done[verb]), None)
+    if not seen.observed.active and missing in ("evaluate", "analyze") and done["train"]:
+        lines.append(Content.styled(f"  sae-tui {missing} {safe(seen.name)}", "$text-disabled"))
+    return lines
+
+
+def _machine(seen: Seen, usage: Usage | None, saved: Mapping[int, float]) -> list[Content]:
+    """Memory, GPUs, and how old the last checkpoint is while a job runs, else when it was written."""
+    lines = []
+    if usage and usage.job_bytes is not None:
+        lines.append(_row("job's memory", memory(usage.job_bytes), f"of {memory(usage.total_bytes)}"))
+    elif seen.observed.active and seen.observed.note.startswith("on "):
+        lines.append(_row("host", safe(seen.status.host)))
+    for gpu in usage.gpus if usage else ():
+        busy = f", {gpu.busy:.0%}" if gpu.busy is not None else ""
+        lines.append(_row(f"gpu{gpu.index} memory", memory(gpu.used_bytes), f"of {memory(gpu.total_bytes)}{busy}"))
+        if gpu.job_bytes is not None:
+            lines.append(_row("  the job's", memory(gpu.job_bytes), f"of {safe(gpu.name)}"))
+    if saved:
+        step = max(saved)
+        if seen.observed.active:
+            when = f"{_age(time.time() - saved[step])} ago"
+        else:
+            when = time.strftime("%d %b %H:%M", time.localtime(saved[step]))
+        lines.append(Content.assemble(("checkpoint  ", "$text-muted"), f"{step:,}", (f", {when}", "$text-muted")))
+    title = "machine" if len(lines) > bool(saved) else "saved"
+    return [Content.styled(title, "bold"), *lines] if lines else []
+
+
+def _about(config: Mapping[str, Any]) -> list[Content]:
+    """The run as it was configured."""
+    rows = []
+    for part, name, label in ABOUT:
+        values = config.get(part)
+        value = values.get(name) if isinstance(values, dict) else None
+        if isinstance(value, bool | int | float | str) and value != "":
+            shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else safe(str(value))
+            rows.append(Content.assemble((label.ljust(LABEL), "$text-muted"), shown))
+    return [Content.styled("run", "bold"), *rows] if rows else []
+
+
+def _age(seconds: float) -> str:
+    """Coarse, so that it seldom changes."""
+    return (
+        "under a minute"
+        if seconds < 60
+        else f"{seconds // 60:.0f} min"
+        if seconds < 7_200
+        else f"{seconds // 3600:.0f} h"
+    )
+
+
+def _row(name: str, value: str, rest: str = "") -> Content:
+    return Content.assemble((name.ljust(NAME), "$text-muted"), f"{value.rjust(VALUE)} {rest}".rstrip())
+
+
+def _short(name: str) -> str:
+    return {"dead": "dead", "lr": "lr"}.get(name) or CHARTS[name][0]
+
+
+def _newest(found: Found, name: str) -> str:
+    """A chart's newest figure as it is written; empty where it has none."""
+    if name == "speed" and found.rate is not None:
+        return count(found.rate)
+    _, kind, columns = CHARTS[name]
+    for column in columns:
+        if column in found.latest:
+            return number(found.latest[column], "count" if column == "dead" else kind)
+    return ""

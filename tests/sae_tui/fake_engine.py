@@ -1,0 +1,102 @@
+"""An engine without a model: words from a list, at the pace a test gives, everything that was asked noted."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+from core.engine import protocol
+from core.records import FiringToken, Progress, TokenChoice, TokenReport
+from core.steering.interventions import GenerationRequest, Intervention
+from core.steering.transcript import MadeWith
+
+TEXT = (
+    "that it is not going to be what we think it is , but what we make of it when the time comes .\n"
+    "There are many reasons why this is so , and the first of them is that nobody knows"
+)
+WORDS = TEXT.split(" ")
+TOKENS_MADE = MadeWith(model="smollm2", session="alpha", dtype="float32", device="cpu", threads=2, torch="2")
+
+
+class FakeEngine:
+    """Answers as `core.engine.client.Engine` does. Steered words are in capitals while an intervention is on."""
+
+    def __init__(self, pace_s: float = 0.0, words: Sequence[str] = WORDS) -> None:
+        self.pace_s, self.words = pace_s, words
+        self.asked: list[object] = []
+        self.error: Exception | None = None
+        self.closed = False
+        self._stopped = threading.Event()
+        self._changed: Sequence[Intervention] | None = None
+        self._generating = False
+
+    def load(self) -> Iterator[protocol.Event]:
+        self.asked.append("load")
+        self._stopped.clear()
+        yield protocol.Loading(id=1, progress=Progress(phase="loading smollm2", done=1, total=2, unit="tensors"))
+        if self.error:
+            raise self.error
+        yield protocol.Started(id=1, made_with=TOKENS_MADE)
+        yield protocol.Done(id=1, stopped=False)
+
+    def generate(self, request: GenerationRequest, changes: Sequence[object] = ()) -> Iterator[protocol.Event]:
+        self.asked.append(request)
+        self._stopped.clear()
+        self._generating, self._changed, held = True, None, request.interventions
+        yield protocol.Started(id=2, made_with=TOKENS_MADE)
+        same = True
+        for index in range(min(request.tokens, len(self.words))):
+            if self._stopped.wait(self.pace_s):
+                break
+            if self.error:
+                raise self.error
+            if self._changed is not None and tuple(self._changed) != held:
+                held = tuple(self._changed)
+                if any(edit.feature > 90 for edit in held):
+                    yield protocol.Refused(id=2, kind="QueryError", message="there is no feature 99", hint="0 to 11")
+                else:
+                    yield protocol.Changed(id=2, index=index, interventions=held)
+            on = any(edit.enabled for edit in held)
+            one = " " + self.words[index]
+            other = one.upper() if on and index % 3 == 2 else one
+            steered = TokenChoice(token_id=index, text=other, logprob_baseline=-2.0, logprob_steered=-0.5)
+            baseline = TokenChoice(token_id=index, text=one, logprob_baseline=-0.5, logprob_steered=-2.0)
+            yield protocol.Step(
+                id=2, report=TokenReport(index=index, baseline=baseline, steered=steered, kl=0.4, same_context=same)
+            )
+            same = same and one == other
+        self._generating = False
+        yield protocol.Done(id=2, stopped=self._stopped.is_set())
+
+    def firing(self, text: str, top: int = 10, then: Sequence[int] = ()) -> tuple[FiringToken, ...]:
+        self.asked.append(("firing", text, len(then)))
+        tokens = [FiringToken(token_id=0, text="<s>", counted=False)]
+        for i, word in enumerate([*text.split(), *(self.words[i] for i in then)]):
+            features = ((3, 9.0 - i % 7), (5, 2.5)) if i % 2 else ((3, 1.0),)
+            tokens.append(FiringToken(token_id=i, text=f" {word}", counted=True, features=features))
+        return tuple(tokens)
+
+    def change(self, interventions: Sequence[Intervention]) -> bool:
+        self.asked.append(tuple(interventions))
+        self._changed = interventions
+        return self._generating
+
+    def stop(self) -> None:
+        self.asked.append("stop")
+        self._stopped.set()
+
+    def close(self) -> None:
+        self.closed = True
+        self._stopped.set()
+
+
+def paced(seconds: float) -> FakeEngine:
+    """One that is to be stopped or changed while its text comes."""
+    return FakeEngine(pace_s=seconds, words=WORDS * 50)
+
+
+def wait_for(holds, timeout_s: float = 5.0) -> None:
+    """Wait, without an event loop."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)

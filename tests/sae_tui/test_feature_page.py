@@ -1,0 +1,401 @@
+"""One feature: each key, both layouts, labels on disk, features that never fired or are not there."""
+
+import asyncio
+
+import pytest
+from textual.widgets import Static
+
+from core import labels
+from core.labels import Label
+from core.session import Session
+from sae_tui.screens.choose import Choose
+from sae_tui.screens.dialogs import Ask, AskText
+from sae_tui.screens.feature import FeaturePage
+from sae_tui.screens.features import FeaturesPage
+from sae_tui.widgets.bars import KeyBar, Line
+from sae_tui.widgets.contexts import Contexts
+from sae_tui.widgets.feature_panes import PANES, FeaturePanes
+from sae_tui.widgets.fields import TextLine
+from sae_tui.widgets.histogram import Histogram
+from sae_tui.widgets.places import Places
+from tests.core.analysis.conftest import ALWAYS, N_FEATURES, ONCE, SILENT
+
+from .conftest import HOSTILE
+
+WIDE, NARROW = (160, 45), (80, 24)
+
+
+async def until(pilot, holds, *, seconds=5.0):
+    """Wait for what threads bring."""
+    for _ in range(int(seconds / 0.02)):
+        await pilot.pause(0.02)
+        try:
+            if holds():
+                return
+        except Exception:
+            continue
+    raise AssertionError("it did not come")
+
+
+async def opened(app, pilot, feature):
+    """The page, with the feature shown."""
+    app.open_feature(feature)
+    await until(pilot, lambda: app.screen._card.feature == feature)
+    assert isinstance(app.screen, FeaturePage)
+    return app.screen
+
+
+def line(page, name):
+    return page.query_one(f"#{name}", Line).content.plain
+
+
+@pytest.mark.asyncio
+async def test_a_feature_opens_with_all_there_is_to_say_of_it(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, ALWAYS)
+        assert line(page, "name").startswith('Feature 3 ★ "always on [bold]"')
+        assert f"of {N_FEATURES} · blocks.10.hook_resid_post · smollm2" in line(page, "name")
+        assert "density 100% (98 of 98 tokens)" in line(page, "facts") and "token entropy" in line(page, "facts")
+        assert "␛[2J" in line(page, "note")
+        panes = page.query_one(FeaturePanes)
+        assert panes.places.contexts.count > 5 and "all bands" in panes.places.border_title
+        assert panes.histogram.bin is not None
+        assert [panes.table(name).count > 0 for name in PANES[2:]] == [True, True, True]
+        assert page.focused is panes.places.contexts
+        await until(pilot, lambda: line(page, "place").endswith(f"1/{panes.places.contexts.count}"))
+        assert "py · " in line(page, "place")
+        assert "a steer" in page.query_one(KeyBar).content.plain
+
+
+@pytest.mark.asyncio
+async def test_label_note_and_star_are_written_and_shown_and_keep_the_rest(sessions_root, workbench):
+    app, session = workbench(sessions_root, session="alpha"), Session(sessions_root / "alpha")
+    labels.append(session, Label(feature=7, label="old", note="kept", tags=("t",), source="model"))
+    async with app.run_test(size=NARROW) as pilot:
+        page = await opened(app, pilot, 7)
+        assert '"old"' in line(page, "name") and "#t" in line(page, "name") and line(page, "note") == "kept"
+        await pilot.press("e")
+        await pilot.pause()
+        assert isinstance(app.screen, AskText) and app.screen.query_one(TextLine).value == "old"
+        await pilot.press("end", *"er", "enter")
+        await until(pilot, lambda: '"older"' in line(page, "name"))
+        await pilot.press("asterisk")
+        await until(pilot, lambda: "★" in line(page, "name"))
+        await pilot.press("n")
+        await pilot.pause()
+        await pilot.press("home", *"well ", "enter")
+        await until(pilot, lambda: line(page, "note") == "well kept")
+        found = labels.read(session)[7]
+        assert (found.label, found.note, found.tags, found.starred) == ("older", "well kept", ("t",), True)
+        assert found.source == "person"
+        assert app.stores.get(app.session).features(where="feature = 7")[0]["label"] == "older"
+        await pilot.press("e")
+        await pilot.pause()
+        await pilot.press("escape")
+        await pilot.press("asterisk")
+        await until(pilot, lambda: "★" not in line(page, "name"))
+        assert labels.read(session)[7].label == "older"
+
+
+@pytest.mark.asyncio
+async def test_brackets_go_through_the_order_below_and_backspace_undoes_a_neighbour(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha", mode="features")
+    async with app.run_test(size=WIDE) as pilot:
+        await until(pilot, lambda: app.screen._found is not None)
+        order = [app.screen._found.order.feature_at(i) for i in range(N_FEATURES)]
+        page = await opened(app, pilot, order[2])
+        assert line(page, "name").count(f"3 of {N_FEATURES}") == 1
+        await pilot.press("right_square_bracket")
+        await until(pilot, lambda: page._card.feature == order[3])
+        await pilot.press(*["left_square_bracket"] * 3)
+        await until(pilot, lambda: page._card.feature == order[0])
+        said = []
+        app.say = lambda message, severity="information": said.append(message)
+        await pilot.press("left_square_bracket")
+        await until(pilot, lambda: said)
+        assert "first" in said[0] and page.feature == order[0]
+        page._panes.to("neighbours")
+        await pilot.press("enter")
+        other = (order[0] + 1) % N_FEATURES
+        await until(pilot, lambda: page._card.feature == other)
+        await pilot.press("backspace")
+        await until(pilot, lambda: page._card.feature == order[0])
+        await pilot.press("backspace")
+        assert "opened first" in said[-1]
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, FeaturesPage))
+        await until(pilot, lambda: app.screen._table.row["feature"] == order[0])
+
+
+@pytest.mark.asyncio
+async def test_steering_asks_how_and_goes_there(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        for feature, letter, command in ((5, "m", "/amplify 5 2"), (5, "x", "/add 5 1max"), (SILENT, "r", "/add 0 10")):
+            page = await opened(app, pilot, feature)
+            went = []
+            app.open_session = lambda session, mode=None, went=went: went.append((session.name, mode))
+            await pilot.press("a")
+            await pilot.pause()
+            assert isinstance(app.screen, Ask)
+            await pilot.press("c")
+            await pilot.pause()
+            assert not went and app.screen is page
+            await pilot.press("a", letter)
+            await pilot.pause()
+            assert went == [("alpha", "steer")] and app.to_steer.pop() == command
+
+
+@pytest.mark.asyncio
+async def test_bands_ids_and_scale(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, ALWAYS)
+        places, contexts = page.query_one(Places), page.query_one(Contexts)
+        every, bands = contexts.count, sorted({e.band for e in page._card.examples})
+        for name in ("top", *(f"band {band}" for band in bands[1:]), "all bands"):
+            await pilot.press("i")
+            assert f"· {name} ·" in places.border_title
+        assert contexts.count == every
+        await pilot.press("t")
+        await pilot.pause()
+        assert all(part.isdigit() for part in contexts.render_line(1).text.split("▲")[1].replace("…", " ").translate(
+            {91: " ", 93: " "}
+        ).split())  # fmt: skip
+        assert page._panes.table("tokens").column.cell(page._panes.table("tokens").row).isdigit()
+        assert page.memory() == {"pane": "contexts", "log": True, "ids": True}
+        await pilot.press("t", "L")
+        assert page.query_one(Histogram).log_scale is False and page.memory()["ids"] is False
+
+
+@pytest.mark.asyncio
+async def test_a_context_opens_its_document_and_each_token_has_its_value(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, 5)
+        places, contexts = page.query_one(Places), page.query_one(Contexts)
+        assert "next firing" not in page.query_one(KeyBar).content.plain
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: places.reading)
+        example = contexts.example
+        at = places.document.cursor
+        assert places._document[at]["token_idx"] == example.token_idx
+        assert page.focused is places.document and places.border_title.startswith("document · ")
+        await pilot.pause()
+        assert "of its max" in line(page, "place") and "next firing" in page.query_one(KeyBar).content.plain
+        values = [t["value"] for t in places._document]
+        await pilot.press("g", "full_stop")
+        await pilot.pause()
+        assert places.document.cursor == next(i for i, v in enumerate(values) if i > 0 and v > 0)
+        await pilot.press("G", "comma")
+        assert places.document.cursor == max((i for i, v in enumerate(values[:-1]) if v > 0), default=len(values) - 1)
+        silent = next(i for i, v in enumerate(values) if v == 0)
+        places.document.cursor = silent
+        await until(pilot, lambda: "silent" in line(page, "place") or "not defined" in line(page, "place"))
+        await pilot.press("t")
+        assert places.document.pieces[0].text == f"{places._document[0]['token_id']} "
+        assert page.copied() == ("the document", "".join(t["text"] for t in places._document))
+        await pilot.press("escape")
+        await pilot.pause()
+        assert not places.reading and page.focused is contexts and contexts.example == example
+        await pilot.press("q")
+        await until(pilot, lambda: app.screen is not page)
+
+
+@pytest.mark.asyncio
+async def test_a_token_of_a_document_leads_to_the_features_that_fire_on_it(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=NARROW) as pilot:
+        page = await opened(app, pilot, 5)
+        await pilot.press("enter")
+        await until(pilot, lambda: page.query_one(Places).reading)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        names = [name.strip() for name, _ in app.screen._choices]
+        assert any(name.startswith("3  ★ always on [bold]") for name in names) and any(
+            n.startswith("5 ") for n in names
+        )
+        await pilot.press(*"always", "enter")
+        await until(pilot, lambda: page._card.feature == ALWAYS)
+        assert not page.query_one(Places).reading
+        await pilot.press("backspace")
+        await until(pilot, lambda: page._card.feature == 5)
+
+
+@pytest.mark.asyncio
+async def test_panes_open_what_is_under_their_cursor(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, ALWAYS)
+        contexts, said = page.query_one(Contexts), []
+        app.say = lambda message, severity="information": said.append(message)
+        await pilot.press("tab", "g", "l")
+        await pilot.pause()
+        bin_ = page.query_one(Histogram).bin
+        fits = [e for e in page._card.examples if bin_.lo < e.value <= bin_.hi]
+        await pilot.press("enter")
+        await until(pilot, lambda: (contexts.example in fits and page.focused is contexts) if fits else said)
+        page._panes.to("tokens")
+        await pilot.press("j", "enter")
+        token = page._panes.table("tokens").row["text"]
+
+        def at():
+            return next(t.text for t in contexts.example.tokens if t.token_idx == contexts.example.token_idx)
+
+        await until(pilot, lambda: at() == token and page.focused is contexts)
+        page._panes.to("logits")
+        await pilot.press("enter")
+        await until(pilot, lambda: page.focused is contexts or "that token in it" in said[-1])
+
+
+@pytest.mark.asyncio
+async def test_what_is_copied_and_the_command_line(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, ALWAYS)
+        example = page.query_one(Contexts).example
+        assert page.copied() == ("the context", "".join(t.text for t in example.tokens))
+        assert page.command_line() == "sae-tui feature alpha 3"
+        page._panes.to("histogram")
+        assert page.copied() == ("the number 3", "3")
+        page._panes.to("tokens")
+        assert page.copied() == ("the token", page._panes.table("tokens").row["text"])
+        page._panes.to("neighbours")
+        assert page.copied() == ("the number 4", "4")
+        copied = []
+        app.copy = lambda what, text: copied.append(text)
+        await pilot.press("y", "Y")
+        assert copied == ["4", "sae-tui feature alpha 3"]
+
+
+@pytest.mark.asyncio
+async def test_a_narrow_terminal_has_one_pane_at_a_time_and_all_of_them(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=NARROW) as pilot:
+        page = await opened(app, pilot, ALWAYS)
+        panes = page.query_one(FeaturePanes)
+
+        def displayed():
+            found = [panes.places, *(page.query_one(f"#{name}") for name in PANES[1:])]
+            return [w.id for w in found if w.region.area > 0]
+
+        for name in [*PANES, PANES[0]]:
+            await until(pilot, lambda name=name: displayed() == [name] and panes.at_hand == name)
+            assert {w.id for w in page.focused.ancestors_with_self} & {name}
+            assert f" {name} " in line(page, "strip")
+            await pilot.press("tab")
+        await pilot.press("shift+tab", "shift+tab")
+        await until(pilot, lambda: displayed() == ["neighbours"])
+        assert page.memory()["pane"] == "neighbours"
+        await pilot.resize_terminal(*WIDE)
+        await until(pilot, lambda: displayed() == list(PANES))
+        await pilot.press("tab", "z")
+        await until(pilot, lambda: page.maximized is panes.places)
+        await pilot.press("tab")
+        await until(pilot, lambda: page.maximized is panes.histogram)
+        await pilot.press("escape")
+        await until(pilot, lambda: page.maximized is None and displayed() == list(PANES))
+        assert app.screen is page
+        await pilot.click("#neighbours", offset=(5, 2))
+        await until(pilot, lambda: panes.at_hand == "neighbours")
+
+
+@pytest.mark.asyncio
+async def test_it_comes_back_to_its_pane_and_scale(sessions_root, workbench):
+    for drive, expected in ((("tab", "L", "t"), None), ((), {"pane": "histogram", "log": False, "ids": True})):
+        app = workbench(sessions_root, session="alpha")
+        async with app.run_test(size=NARROW) as pilot:
+            page = await opened(app, pilot, ALWAYS)
+            await pilot.pause(0.1)
+            assert expected is None or page.memory() == expected
+            await pilot.press(*drive)
+            app.tick()
+
+
+@pytest.mark.asyncio
+async def test_dead_features_and_features_that_fired_once(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, SILENT)
+        words = page.query_one(Places).query_one(Static).content.plain
+        assert "none of the 98 analysed tokens" in words and "sae-tui analyze alpha --tokens 980" in words
+        assert "it fired on none of 98 tokens" in line(page, "facts") and "bias" in line(page, "facts")
+        panes = page.query_one(FeaturePanes)
+        assert panes.names == ["contexts", "logits", "neighbours"]
+        await pilot.press("tab", "i", "enter")
+        assert panes.at_hand == "logits"
+        await pilot.press("colon", "1")
+        await pilot.pause(0.4)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen._card.feature == ONCE)
+        contexts = app.screen.query_one(Contexts)
+        assert contexts.count == 2 and "top: the strongest" in contexts.render_line(0).text
+        assert "(1 of 98 tokens)" in line(app.screen, "facts")
+        await pilot.press("left_square_bracket")
+        await pilot.press("right_square_bracket")
+        await pilot.pause(0.2)
+        assert app.screen.focused is not None
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("session", "feature", "words"),
+    [
+        ("alpha", 99, "there is no feature 99: they go from 0 to 11"),
+        ("beta", 3, "session beta has not been analysed"),
+    ],
+)
+async def test_what_is_not_there_is_said_in_words(sessions_root, workbench, session, feature, words):
+    app = workbench(sessions_root, session=session)
+    async with app.run_test(size=NARROW) as pilot:
+        app.open_feature(feature)
+        await until(pilot, lambda: app.screen.query_one(Places).has_class("-words"))
+        assert words in app.screen.query_one(Places).query_one(Static).content.plain
+        assert app.screen.query_one("#name", Line).content.plain == f"Feature {feature}"
+        await pilot.press("e", "n", "asterisk", "a", "i", "t", "L", "tab", "enter", "y", "full_stop")
+        await pilot.press("right_square_bracket", "backspace")
+        await pilot.pause(0.1)
+        assert isinstance(app.screen, FeaturePage)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, FeaturesPage))
+
+
+@pytest.mark.asyncio
+async def test_a_feature_leaves_with_its_session(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        await opened(app, pilot, 5)
+        app.open_session(Session(sessions_root / "gamma"), "runs")
+        await pilot.pause(0.1)
+        await pilot.press("3")
+        await until(pilot, lambda: isinstance(app.screen, FeaturesPage))
+
+
+@pytest.mark.asyncio
+async def test_the_last_one_asked_for_is_shown_and_the_old_one_stays_until_then(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, 5)
+        shown = []
+        came = page._came
+        page._came = lambda answer: (shown.append(answer[0].feature), came(answer))
+        for feature in (6, 7, 8):
+            page._go(feature)
+            assert page._card.feature == 5 and line(page, "name").startswith("Feature 5")
+        await until(pilot, lambda: page._card.feature == 8)
+        assert shown == [6, 8]
+
+
+@pytest.mark.asyncio
+async def test_hostile_tokens_sources_and_labels_are_shown_and_nothing_more(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha", graph="ascii")
+    labels.append(Session(sessions_root / "alpha"), Label(feature=4, label="".join(HOSTILE), note="x", tags=HOSTILE))
+    async with app.run_test(size=WIDE) as pilot:
+        await opened(app, pilot, ALWAYS)
+        await asyncio.sleep(0)
+        await pilot.press("enter")
+        await pilot.pause(0.2)
+        text = app.export_screenshot()
+        assert not {"\x1b", "\x9b", "\u202e", "\u2066", "\u200b", "\ufeff", "\x7f"} & set(text)
+        assert "[/x]" in text.replace("&#160;", " ")
