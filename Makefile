@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install demo check test test-unit test-e2e bench clean
+.PHONY: install demo check test test-unit test-e2e bench shots keys clean
 
 install: .venv/.installed
 
@@ -48,6 +48,14 @@ test-e2e:
 
 bench: .venv-peers/.installed
 	.venv-peers/bin/python -m tests.benchmarks.training
+
+# Every screen of the session `demo` at both sizes, as pictures in shots/.
+shots: .venv/.dev
+	$(PY) -m tests.shots
+
+# The README's table of keys, from the actions table.
+keys: .venv/.dev
+	$(PY) -m tests.readme_keys
 
 clean:
 	rm -rf .venv .venv-peers
