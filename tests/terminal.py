@@ -213,7 +213,7 @@ class Terminal:
             came.append(self.read(left))
         return b"".join(came)
 
-    def settle(self, quiet_s: float = 0.2, within_s: float = 5.0) -> bytes:
+    def settle(self, quiet_s: float = 0.2, within_s: float = 20.0) -> bytes:
         """Read until nothing has come for `quiet_s`; what came."""
         came, until = [], time.perf_counter() + within_s
         while time.perf_counter() < until:
@@ -223,7 +223,7 @@ class Terminal:
             came.append(data)
         return b"".join(came)
 
-    def wait_for(self, what: str | Callable[[str], bool], within_s: float = 5.0) -> float:
+    def wait_for(self, what: str | Callable[[str], bool], within_s: float = 20.0) -> float:
         """Read until the text stands on the screen; the answer is when. Raises TimeoutError with the screen."""
         until = time.perf_counter() + within_s
         while True:
@@ -247,7 +247,7 @@ class Terminal:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def wait(self, within_s: float = 5.0) -> int:
+    def wait(self, within_s: float = 20.0) -> int:
         """Its exit code, read on until it ends; that of a signal is negative. Raises TimeoutError."""
         until = time.perf_counter() + within_s
         while self._process.poll() is None:

@@ -193,11 +193,11 @@ def test_hostile_values_columns_and_errors_of_sql_and_what_is_copied_of_them(ses
 def test_hostile_tokens_that_stream_and_what_fires_on_them(sessions_root, opened):
     terminal = opened(sessions_root)
     walk(terminal, "escape", "4")
-    terminal.wait_for("╭─ prompt ", 15)
+    terminal.wait_for("╭─ prompt ", 60)
     walk(terminal, "escape", "p")
     paste(terminal, "".join(HOSTILE[:3]))
     walk(terminal, "enter")
-    terminal.wait_for("[[a]]", 15)
+    terminal.wait_for("[[a]]", 60)
     terminal.settle(0.5, 5)
     walk(
         terminal,
