@@ -1,7 +1,9 @@
 """The workbench: five modes over one folder of sessions, and one clock. Draws and queries; computes nothing."""
 
 import asyncio
+import contextlib
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Iterable
@@ -15,12 +17,13 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from core.analysis.stores import Stores
-from core.errors import SessionError
+from core.errors import SaeTuiError, SessionError
 from core.overview import Overview, Seen
 from core.session import Session
 from sae_tui import keys
 from sae_tui.screens.page import Bench, Page
 from sae_tui.settings import Settings, State
+from sae_tui.stylesheet import ParsedOnce
 from sae_tui.widgets.bars import MODES
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 TICK_S = 1.0
 """The one clock: how often files are looked at."""
+WARM_S = 0.3
+"""After this the first frame is there, and a person looks at it."""
 DARK = Theme(
     name="sae-dark", dark=True, primary="#7aa2f7", secondary="#9d8cd6", accent="#e0af68", foreground="#c8cdd8",
     background="#12141a", surface="#12141a", panel="#1d212b", success="#8cc265", warning="#e0af68", error="#f0717b",
@@ -71,6 +76,10 @@ class Workbench(Bench):
         started: Iterable["Popen[bytes]"] = (),
     ) -> None:  # fmt: skip
         """`session` and `mode`, where given, go before those of the state. `started` are jobs just started."""
+        kept = state.part("app")
+        last = str(kept.get("mode"))
+        # Not by a switch in `on_mount`, which would draw an empty screen and the first mode's twice.
+        self.DEFAULT_MODE = mode or (last if last in MODES else "runs")  # pyright: ignore[reportAttributeAccessIssue]
         super().__init__()
         self.root, self.settings, self.state = root, settings, state
         self.stores = Stores()
@@ -80,29 +89,33 @@ class Workbench(Bench):
         self.seen = self._overview.read(sizes=False)
         self._looking = False
         self._states = {seen.name: seen.observed.state for seen in self.seen}
-        kept = state.part("app")
         names = {seen.name: seen.session for seen in self.seen}
         self.marked = {str(name) for name in kept.get("marked") or () if str(name) in names}
         self.session = session or names.get(str(kept.get("session"))) or next(iter(names.values()), None)
-        last = str(kept.get("mode"))
-        self._first_mode = mode or (last if last in MODES else "runs")
+        # Before anything is styled: a theme that comes later styles and draws all of it again.
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.stylesheet = ParsedOnce()
+        self.theme = self.settings.theme
+        self.stylesheet.set_variables(self.get_css_variables())
         self.animation_level = "none"
         # Textual's own NO_COLOR turns colours to greys; a terminal that is asked for none should get none.
         self._filters = [NoColor() if isinstance(f, Monochrome) else f for f in self._filters]
 
-    def get_default_screen(self) -> Screen[Any]:
-        """Nothing is drawn on it: the first mode comes at once."""
-        return Screen()
-
-    async def on_mount(self) -> None:
-        """Bring up the mode it was left in, and start the clock."""
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = self.settings.theme
+    def on_mount(self) -> None:
+        """Start the clock."""
         self.set_keymap(self.settings.keys)
-        await self.switch_mode(self._first_mode)
         self.set_interval(TICK_S, self.tick)
         self.call_after_refresh(self.tick)
+        self.set_timer(WARM_S, lambda: self.run_worker(asyncio.to_thread(self._warm_up), group="warm up"))
+
+    def _warm_up(self) -> None:
+        """Import what the other modes need and open the database at hand, so that a first visit waits for neither."""
+        for mode in MODES:
+            importlib.import_module(f"sae_tui.screens.{mode}")
+        if self.session is not None and self.session.database_path.is_file():
+            with contextlib.suppress(SaeTuiError):
+                self.stores.get(self.session)
 
     def tick(self) -> None:
         """Look at the sessions, in a thread; only one look at a time."""
@@ -358,6 +371,7 @@ def open_workbench(
     )
     # A collection walks all that lives, for tens of ms: what was imported by now stays, so none need walk it again.
     gc.freeze()
+    gc.enable()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     leaving.watch(app, loop, app.remember)

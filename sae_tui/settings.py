@@ -91,12 +91,15 @@ class State:
         return found if isinstance(found, dict) else {}
 
     def keep(self, values: dict[str, Any]) -> None:
-        """Write the state, where it differs from what was written last. A full or read-only disk is no matter here."""
+        """Write the state, where it differs from what was written last. A full or read-only disk is no matter here.
+
+        Not synced: it is written while a person types, and a state lost with the power is one screen that opens anew.
+        """
         values = json.loads(json.dumps(values))
         if values == self.values:
             return
         self.values = values
         try:
-            replace_file(self._path, json.dumps({**read_json(self._path), self._root: values}, indent=1))
+            replace_file(self._path, json.dumps({**read_json(self._path), self._root: values}, indent=1), sync=False)
         except OSError:
             return

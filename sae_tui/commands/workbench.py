@@ -3,6 +3,7 @@
 Imports nothing before it is called: what it would import takes longer than the first sign of life may.
 """
 
+import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def workbench(sessions: Path, **where: Any) -> int:
     assert terminal is not None
     terminal.write("\x1b[?1049h\x1b[H\x1b[2J sae-tui")
     terminal.flush()
+    gc.disable()  # until all is imported: nothing of it goes, and walking it takes a tenth of the time
     try:
         from sae_tui.app import open_workbench
 

@@ -60,9 +60,8 @@ class ConfigurePage(Page):
     def _form(self) -> Form:
         return self.query_one(Form)
 
-    def on_mount(self) -> None:
+    def mounted(self) -> None:
         """With the values to begin with."""
-        super().on_mount()
         if self._source is not None:
             source = self._source
 
@@ -195,7 +194,6 @@ class ConfigurePage(Page):
 
     def on_resize(self) -> None:
         """Another width for the words on a field."""
-        super().on_resize()
         self.call_after_refresh(self._say)
 
     def _tell(self) -> None:

@@ -268,6 +268,5 @@ class FeatureList(Page):
 
     def on_resize(self) -> None:
         """Say it in the new width; the preview may have come into view."""
-        super().on_resize()
         self._draw_ran()
         self._later("rest", QUIET_S, self._rest)

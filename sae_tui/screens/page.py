@@ -1,7 +1,9 @@
 """What every screen shares: the bars, work in the background, the clock, copying, coming back as it was.
 
-`Bench` is the application as screens know it; `Page` is a screen. Work that may take longer than a key press runs in a
-thread by `Page.background`, whose answer comes back to the event loop: threads never touch a widget.
+`Bench` is the application as screens know it; `Page` is a screen. Where something happens to a screen, what it does is
+a method without `on_`: Textual calls the `on_…` of every class above by itself, so that `super()` there calls twice.
+Work that may take longer than a key press runs in a thread by `Page.background`, whose answer comes back to the event
+loop: threads never touch a widget.
 """
 
 import asyncio
@@ -104,6 +106,10 @@ class Page(Screen[Any]):
     def __init__(self) -> None:
         super().__init__()
         self._shown_session: Session | None = None
+        # Textual gives a screen the classes of its size after its first frame, which is then drawn again.
+        width, height = self.app.size
+        for classes, size in ((self.app.HORIZONTAL_BREAKPOINTS, width), (self.app.VERTICAL_BREAKPOINTS, height)):
+            self.add_class(max((at, name) for at, name in classes or () if at <= size)[1])
 
     def compose(self) -> ComposeResult:
         """The title, the body, the keys."""
@@ -115,6 +121,12 @@ class Page(Screen[Any]):
     def body(self) -> Iterator[Widget]:
         """What stands between the two bars."""
         raise NotImplementedError
+
+    def mounted(self) -> None:
+        """It is there, and as it was left. Called once, before `opened`."""
+
+    def resumed(self) -> None:
+        """It is the screen at hand, first or again. Called after `opened` and `clock`."""
 
     def clock(self) -> None:
         """Called every second, and on every return to it, while this is the screen at hand."""
@@ -169,6 +181,7 @@ class Page(Screen[Any]):
     def on_mount(self) -> None:
         """Be as it was."""
         self.recall(self.app.state.part(self.SECTION))
+        self.mounted()
 
     def on_screen_resume(self) -> None:
         """It is the screen at hand, first or again."""
@@ -176,6 +189,7 @@ class Page(Screen[Any]):
             self._shown_session = self.app.session
             self.opened(self.app.session)
         self.ticked()
+        self.resumed()
 
     def ticked(self) -> None:
         """The sessions were looked at."""
@@ -188,7 +202,7 @@ class Page(Screen[Any]):
     def on_resize(self) -> None:
         """Say what a terminal that is too small needs."""
         size = f"needs 70x18, have {self.app.size.width}x{self.app.size.height}"
-        self.query_one("#too-small", Static).update(Content(size))
+        self.query_one("#too-small", Static).update(Content(size), layout=False)
 
     def action_zoom(self) -> None:
         """Give the pane with the focus the whole screen, or give it back."""

@@ -155,7 +155,6 @@ class RunsPage(RunActions):
 
     def on_resize(self) -> None:
         """Another width: the session at the cursor is told anew."""
-        super().on_resize()
         self.call_after_refresh(self._tell)
 
     # Actions.

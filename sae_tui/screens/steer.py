@@ -53,9 +53,8 @@ class SteerPage(SteerView):
         self._clocks: dict[str, Timer] = {}
         self._rest_until = 0.0
 
-    def on_mount(self) -> None:
-        """Be as it was. The clock of frames stands still until text comes."""
-        super().on_mount()
+    def mounted(self) -> None:
+        """The clock of frames stands still until text comes."""
         self._clocks["frame"] = self.set_interval(FRAME_S, self._paint_frame, pause=True)
         self.set_interval(LET_GO_S, self._let_go)
 
@@ -63,9 +62,8 @@ class SteerPage(SteerView):
         """The engine ends with the screen."""
         self._close_desk()
 
-    def on_screen_resume(self) -> None:
+    def resumed(self) -> None:
         """Take the commands that other screens left."""
-        super().on_screen_resume()
         lines, self.app.to_steer[:] = list(self.app.to_steer), []
         for line in lines:
             self._do(line)

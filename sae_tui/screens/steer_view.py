@@ -94,7 +94,6 @@ class SteerView(Page):
 
     def on_resize(self) -> None:
         """Another width for the lines."""
-        super().on_resize()
         self.call_after_refresh(self.draw)
 
     def clock(self) -> None:

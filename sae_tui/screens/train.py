@@ -95,7 +95,6 @@ class TrainPage(Page):
 
     def on_resize(self) -> None:
         """Another width for the lines."""
-        super().on_resize()
         self.call_after_refresh(self._tell)
 
     @on(Chart.Window)

@@ -1,9 +1,8 @@
-"""Lines to type in: without a blinking cursor, which would send bytes all day, and clean of what is pasted."""
+"""A line to type in: without a blinking cursor, which would send bytes all day, and clean of what is pasted."""
 
 from typing import Any
 
-from rich.text import Text
-from textual.widgets import Input, TextArea
+from textual.widgets import Input
 
 from sae_tui.text import safe
 
@@ -30,21 +29,3 @@ class TextLine(Input):
     def replace(self, text: str, start: int, end: int) -> None:
         """Put `text` in the place of a part, made safe."""
         super().replace(safe(text), start, end)
-
-
-class TextBox(TextArea):
-    """Several lines. Its text is kept as it is, for a model may be meant to read it; what is drawn is safe."""
-
-    def __init__(self, text: str = "", **options: Any) -> None:
-        super().__init__(text, **options)
-        self.cursor_blink = False
-
-    def check_consume_key(self, key: str, character: str | None = None) -> bool:
-        """Whether it takes the key as text."""
-        return super().check_consume_key(key, character or UNKNOWN.get(key))
-
-    def get_line(self, line_index: int) -> Text:
-        """A line as it is drawn: each character that could act on the terminal is a glyph of its own."""
-        line = super().get_line(line_index)
-        line.plain = safe(line.plain)
-        return line

@@ -6,7 +6,7 @@ from textual.events import Key
 from textual.message import Message
 
 from sae_tui import keys
-from sae_tui.widgets.fields import TextBox
+from sae_tui.widgets.text_box import TextBox
 
 
 class PromptBox(TextBox):

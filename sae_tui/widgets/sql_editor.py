@@ -8,7 +8,7 @@ from rich.text import Text
 from textual.binding import Binding
 from textual.color import Color, ColorParseError
 
-from sae_tui.widgets.fields import TextBox
+from sae_tui.widgets.text_box import TextBox
 
 Word = tuple[int, int, str]
 STYLES = {

@@ -284,6 +284,7 @@ async def test_an_unfinished_form_is_asked_about_kept_and_gone_on_with(sessions_
         page = await opened(pilot)
         await typed(pilot, "sae.k", "zwölf [/x]\x1b")
         await typed(pilot, "session", "mine")
+        await pilot.press("ctrl+t")
         app.tick()
         await pilot.press("escape")
         await pilot.pause()
@@ -298,7 +299,7 @@ async def test_an_unfinished_form_is_asked_about_kept_and_gone_on_with(sessions_
         await pilot.press("n")
         await until(pilot, lambda: isinstance(again.screen, ConfigurePage) and again.screen._texts["sae.k"] != "32")
         page = again.screen
-        assert page._session_name == "mine" and "✗" in note(page, "sae.k")
+        assert page._session_name == "mine" and "✗" in note(page, "sae.k") and page._everything
         await pilot.press("escape")
         await pilot.pause()
         await pilot.press("k")
