@@ -6,6 +6,7 @@ import gc
 import importlib
 import os
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 TICK_S = 1.0
 """The one clock: how often files are looked at."""
+QUIET_S = 3.0
+"""After so long without a key nobody sees a collection of garbage, which takes some 30 ms."""
+COLLECT_AFTER = 20
+"""Collections of the second generation, after which there is garbage worth one of the third."""
 WARM_S = 0.3
 """After this the first frame is there, and a person looks at it."""
 DARK = Theme(
@@ -121,6 +126,8 @@ class Workbench(Bench):
         """Look at the sessions, in a thread; only one look at a time."""
         self.remember()
         self.started = [process for process in self.started if process.poll() is None]
+        if time.monotonic() - self.pressed_at > QUIET_S and gc.get_count()[2] > COLLECT_AFTER:
+            gc.collect()
         if self._looking:
             return
         self._looking = True
@@ -371,6 +378,7 @@ def open_workbench(
     )
     # A collection walks all that lives, for tens of ms: what was imported by now stays, so none need walk it again.
     gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], 1_000_000)  # the clock collects the rest, while nobody types
     gc.enable()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

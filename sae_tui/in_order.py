@@ -4,6 +4,7 @@ Textual hands a key to what has the focus and takes the next one at once; what a
 widget has wanted it. So `/` and a word that come in one packet would be commands of the list, and then an empty filter.
 """
 
+import time
 from collections import deque
 from functools import partial
 from typing import TypeVar
@@ -33,12 +34,15 @@ class InOrder(App[T]):
         self._waiting: deque[events.Event] = deque()
         self._turn: object = None
         """Of the key that is being handled; None while none is."""
+        self.pressed_at = 0.0
+        """When the last key came, by `time.monotonic`."""
 
     async def on_event(self, event: events.Event) -> None:
         """Take keys one by one, all else as it comes."""
         if not isinstance(event, (events.Key, events.Paste)) or event.is_forwarded:
             await super().on_event(event)
             return
+        self.pressed_at = time.monotonic()
         self._waiting.append(event)
         if self._turn is None:
             await self._take()
