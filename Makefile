@@ -46,8 +46,12 @@ test-unit:
 test-e2e:
 	$(PY) -m pytest --durations=8 tests/e2e
 
+# A training step beside sae-lens; the workbench from outside, through a terminal. Nothing else should run beside it.
 bench: .venv-peers/.installed
 	.venv-peers/bin/python -m tests.benchmarks.training
+	$(PY) -m tests.benchmarks.workbench
+	$(PY) -m tests.benchmarks.million
+	$(PY) -m tests.benchmarks.curves
 
 # Every screen of the session `demo` at both sizes, as pictures in shots/.
 shots: .venv/.dev

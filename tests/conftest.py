@@ -13,6 +13,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["TEXTUAL_COLOR_SYSTEM"] = "truecolor"  # whatever the terminal is that the tests run in; a pty's own differs
 
 WORDS = [
     "the",

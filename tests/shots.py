@@ -5,11 +5,14 @@
 """
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+os.environ["TEXTUAL_COLOR_SYSTEM"] = "truecolor"  # before Textual is imported, which reads it once
 
 from textual.pilot import Pilot
 

@@ -32,6 +32,8 @@ KEYS = {
     "pageup": "\x1b[5~", "pagedown": "\x1b[6~", "delete": "\x1b[3~",
 }  # fmt: skip
 """What a terminal sends for a key that has a name. `ctrl+x` is computed; anything else is typed as it is."""
+NOT_MINE = ("NO_COLOR", "COLORTERM", "TEXTUAL_COLOR_SYSTEM", "COLUMNS", "LINES", "TMUX")
+"""Of the environment, what says how this process's terminal is."""
 PART = re.compile(
     r"\x1b\[(?P<csi>[0-?]*[ -/]*[@-~])|\x1b\](?P<osc>[^\x07\x1b]*)(?:\x07|\x1b\\)|"
     r"\x1b(?P<esc>[^\[\]])|(?P<text>[^\x1b]+)",
@@ -120,7 +122,7 @@ class Terminal:
         cwd: Path | None = None, term: str = "xterm-256color", colorterm: str = "truecolor",
     ) -> None:  # fmt: skip
         """`env` is added to this process's own, less what says how this one's terminal is."""
-        mine = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLORTERM", "COLUMNS", "LINES", "TMUX")}
+        mine = {k: v for k, v in os.environ.items() if k not in NOT_MINE}
         given = {**mine, "TERM": term, **({"COLORTERM": colorterm} if colorterm else {}), **(env or {})}
         self._master, slave = os.openpty()
         self.screen = Screen(*size)

@@ -115,7 +115,9 @@ def features(args: argparse.Namespace) -> int:
         return 0
     columns = list(COLUMNS) if args.sort in COLUMNS else [*COLUMNS[:-1], args.sort, COLUMNS[-1]]
     shown = ([token(r[c]) if c == "top_token" and r[c] else r[c] for c in columns] for r in rows)
-    table(columns, shown, left=("top_token",))
+    if any(r["label"] for r in rows):
+        columns.append("label")
+    table(columns, shown, left=("top_token", "label"))
     return 0
 
 

@@ -52,6 +52,12 @@ class TrainPage(Page):
         self._asked = False
         """Whether a person waits for the curves; while they only grow they come in turn."""
         self._trouble: Content | None = None
+        self._active = False
+        """Whether a job works on the session."""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A job can be paused and stopped while there is one."""
+        return self._active if action in ("pause", "stop") else super().check_action(action, parameters)
 
     def body(self) -> Iterator[Widget]:
         """Progress, the charts and the panel, the line of figures."""
@@ -89,6 +95,9 @@ class TrainPage(Page):
             self._pace.note(time.time(), (status.pid, status.job, status.phase), status.done)
         else:
             self._pace.forget()
+        if (active := seen is not None and seen.observed.active) != self._active:
+            self._active = active
+            self.refresh_bindings()
         if seen is None or self._looking:  # there is nothing to read, or that takes long
             self._tell()
         self._look_again()
@@ -273,8 +282,7 @@ class TrainPage(Page):
     def action_pause(self) -> None:
         """Have the job wait, or go on."""
         seen = self._seen
-        if seen is None or not seen.observed.active:
-            self.app.say("no job runs here: there is nothing to pause")
+        if seen is None:
             return
         session, job_ = seen.session, f"the {seen.status.job} job of {seen.name}"
 
@@ -288,8 +296,7 @@ class TrainPage(Page):
     def action_stop(self) -> None:
         """Ask, then have the job stop."""
         seen = self._seen
-        if seen is None or not seen.observed.active:
-            self.app.say("no job runs here: there is nothing to stop")
+        if seen is None:
             return
         session, what = seen.session, seen.status.job
 

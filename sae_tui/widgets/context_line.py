@@ -1,7 +1,7 @@
 """One context on one line: its activation, its band, and its text around the token it is about.
 
-That token begins in the same column of every line. Active tokens are lit and bold, and in brackets from a quarter of
-the largest activation on, so that they are told without colour.
+That token begins in the same column of every line, in brackets. Active tokens are lit and bold, and in brackets too
+where they are strong and the terminal has few colours.
 """
 
 import math
@@ -18,8 +18,7 @@ from textual.strip import Strip
 
 from core.records import ContextToken, Example
 from sae_tui.text import safe
-from sae_tui.widgets.heat import heat
-from sae_tui.widgets.token_text import BRACKETS_FROM
+from sae_tui.widgets.heat import brackets_from, heat
 
 PREFIX = 12
 """Cells before the text: the cursor, the activation in eight, the band's mark, and a space beside each."""
@@ -93,8 +92,9 @@ def _segments(tokens: Iterable[ContextToken], plain: Style | None, look: Look) -
     """Tokens as they are drawn; runs of silent ones together."""
     for silent, run in groupby(tokens, lambda token: token.value <= 0):
         if not silent:
+            least = brackets_from(look.app) * look.most
             for token in run:
-                yield from _lit(token, look, brackets=token.value >= BRACKETS_FROM * look.most)
+                yield from _lit(token, look, brackets=token.value >= least)
             continue
         for part in GLYPHS.split("".join(_shown(token, look) for token in run)):
             if part:

@@ -1,5 +1,6 @@
-"""How strongly a token is lit: a background that grows with the activation, and brackets that say it without colour."""
+"""How strongly a token is lit: a background that grows with the activation; where that cannot be seen, brackets."""
 
+import math
 from functools import lru_cache
 
 from rich.style import Style
@@ -8,6 +9,8 @@ from textual.color import Color
 
 LEVELS = 12
 """Steps of the heat: few enough that neighbours of nearly the same strength share a style, and bytes."""
+STRONG = 0.25
+"""The strength from which on a token is strong."""
 
 
 def heat(app: App[object], strength: float, *, bold: bool = False) -> Style:
@@ -15,6 +18,15 @@ def heat(app: App[object], strength: float, *, bold: bool = False) -> Style:
     variables = app.theme_variables
     level = min(LEVELS, max(0, round(strength * LEVELS)))
     return _style(variables["background"], variables["accent"], variables["foreground"], level, bold)
+
+
+def brackets_from(app: App[object]) -> float:
+    """The strength from which on a token stands in brackets: STRONG where there are few colours or none, else none do.
+
+    Brackets between most of its tokens keep a text from being read.
+    """
+    few = app.no_color or app.console.color_system not in ("256", "truecolor")
+    return STRONG if few or app.theme_variables["accent"].startswith("ansi") else math.inf
 
 
 @lru_cache(256)

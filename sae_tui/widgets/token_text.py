@@ -1,7 +1,7 @@
 """Text as tokens: each lit by its strength, with a cursor that walks them. Only what changed is sent to the terminal.
 
-Readable without colour: strong tokens stand in brackets, changed ones are bold (and underlined, where there are few
-colours or none), the one under the cursor is reversed.
+Readable without colour: where there are few colours or none strong tokens stand in brackets and changed ones, bold
+everywhere, are underlined; the one under the cursor is reversed.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from sae_tui import keys
-from sae_tui.widgets.heat import heat
-from sae_tui.widgets.wrapping import BRACKETS_FROM, Look, Piece, Row, difference, wrapped
+from sae_tui.widgets.heat import STRONG, brackets_from, heat
+from sae_tui.widgets.wrapping import Look, Piece, Row, difference, wrapped
 
-__all__ = ["BRACKETS_FROM", "Piece", "TokenText"]
+__all__ = ["Piece", "TokenText"]
 
 
 class TokenText(ScrollView, can_focus=True):
@@ -240,7 +240,8 @@ class TokenText(ScrollView, can_focus=True):
         self._width = self.scrollable_content_region.width
         if self._width < 1:
             return
-        before, self._rows = self._rows, list(wrapped(self._pieces, self._width, self._cursor))
+        rows = wrapped(self._pieces, self._width, self._cursor, brackets_from=brackets_from(self.app))
+        before, self._rows = self._rows, list(rows)
         lines, room = len(self._rows), self.virtual_size.height
         if lines > max(self._height, room):
             room = lines + ahead
@@ -258,11 +259,11 @@ class TokenText(ScrollView, can_focus=True):
         strength, dim, changed, quiet, under = look
         style = heat(self.app, strength, bold=changed)
         variables = self.app.theme_variables
-        if (dim or quiet) and strength < BRACKETS_FROM:
+        if (dim or quiet) and strength < STRONG:
             colour = variables["foreground-darken-3"]
             style += Style(color=None if colour.startswith("ansi") else colour[:7], dim=dim or None, italic=dim or None)
         if changed and self.app.theme_variables["foreground"].startswith("ansi"):
             style += Style(underline=True)
-        elif changed and strength < BRACKETS_FROM:
+        elif changed and strength < STRONG:
             style += Style(color=variables["text-primary"][:7], underline=self.app.no_color)
         return style + Style(reverse=True, dim=not self.has_focus) if under else style

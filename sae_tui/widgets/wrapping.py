@@ -1,5 +1,6 @@
 """Tokens over lines: where lines break, what of a token is to be seen, which cells of two lines differ."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,6 @@ from rich.cells import cell_len
 
 from sae_tui.text import safe
 
-BRACKETS_FROM = 0.25
-"""The strength from which on a token stands in brackets."""
 Look = tuple[float, bool, bool, bool, bool]
 """Strength, dim, changed, quiet, under the cursor."""
 _BY_SPACES = re.compile(" +|[^ ]+")
@@ -43,11 +42,16 @@ class Run(NamedTuple):
 Row = tuple[Run, ...]
 
 
-def wrapped(pieces: Sequence[Piece], width: int, cursor: int | None = None) -> Iterator[Row]:
-    """The pieces over lines of `width` cells: broken before words where it can be, after each newline always."""
+def wrapped(
+    pieces: Sequence[Piece], width: int, cursor: int | None = None, *, brackets_from: float = math.inf
+) -> Iterator[Row]:
+    """The pieces over lines of `width` cells: broken before words where it can be, after each newline always.
+
+    Those of a strength of `brackets_from` or more stand in brackets.
+    """
     row: list[Run] = []
     room = width
-    for word, spaces, newline in _words(pieces, cursor):
+    for word, spaces, newline in _words(pieces, cursor, brackets_from):
         if row and sum(cell_len(run.text) for run in word) > room:
             yield tuple(row)
             row, room = [], width
@@ -71,14 +75,17 @@ def wrapped(pieces: Sequence[Piece], width: int, cursor: int | None = None) -> I
         yield tuple(row)
 
 
-def _words(pieces: Sequence[Piece], cursor: int | None) -> Iterator[tuple[list[Run], list[Run], bool]]:
+def _words(
+    pieces: Sequence[Piece], cursor: int | None, brackets_from: float
+) -> Iterator[tuple[list[Run], list[Run], bool]]:
     """Words, the spaces after each, and whether its line ends there."""
     word: list[Run] = []
     spaces: list[Run] = []
     for index, piece in enumerate(pieces):
         under = index == cursor
+        brackets = piece.strength >= brackets_from
         look = (piece.strength, piece.dim, piece.changed, piece.quiet, under)
-        for is_space, text in _parts(piece):
+        for is_space, text in _parts(piece, brackets):
             if is_space:
                 # The space before a word is not lit with it, unless it is all there is of the token.
                 alone = not piece.text.strip(" ")
@@ -87,7 +94,7 @@ def _words(pieces: Sequence[Piece], cursor: int | None) -> Iterator[tuple[list[R
             if spaces:
                 yield word, spaces, False
                 word, spaces = [], []
-            *lines, rest = _lines(piece, text)
+            *lines, rest = _lines(piece, text, brackets)
             for line in lines:
                 yield [*word, Run(index, line, look)], [], True
                 word = []
@@ -97,20 +104,20 @@ def _words(pieces: Sequence[Piece], cursor: int | None) -> Iterator[tuple[list[R
         yield word, spaces, False
 
 
-def _lines(piece: Piece, text: str) -> list[str]:
+def _lines(piece: Piece, text: str, brackets: bool) -> list[str]:
     """A part of a piece by the lines it ends, and what is left for the next; brackets stay on one line."""
     if "\n" not in piece.text or "↵" not in text:
         return [text]
-    if piece.strength >= BRACKETS_FROM:
+    if brackets:
         return [text, ""]
     *lines, rest = text.split("↵")
     return [*(f"{line}↵" for line in lines), rest]
 
 
-def _parts(piece: Piece) -> Iterator[tuple[bool, str]]:
+def _parts(piece: Piece, brackets: bool) -> Iterator[tuple[bool, str]]:
     """The text of a piece as it is shown: by turns spaces (True) and what is none."""
     shown = safe(piece.text)
-    if piece.strength >= BRACKETS_FROM:
+    if brackets:
         bare = shown.strip(" ")
         shown = shown.replace(bare, f"[{bare}]", 1) if bare else f"[{'␣' * len(shown)}]"
     for text in _BY_SPACES.findall(shown):

@@ -91,6 +91,8 @@ def test_a_feature_says_what_was_said_of_it(cli, trained):
     _, out, _ = cli("feature", "toy", feature)
     assert out.splitlines()[:2] == [f'feature {feature} ★ "a ␛[2J label"', "a note"]
     assert json.loads(cli("feature", "toy", feature, "--json")[1])["label"] == label.label
+    header, row = cli("features", "toy", "--where", "label IS NOT NULL")[1].splitlines()
+    assert header.split()[-1] == "label" and row.endswith("a ␛[2J label")
 
 
 def test_query_prints_tables_json_and_csv(cli):

@@ -49,17 +49,18 @@ def test_a_word_of_several_tokens_stays_together_and_a_long_one_is_cut():
     assert lines(wrapped([Piece("日")], 1)) == ["日"]
 
 
-def test_strong_tokens_stand_in_brackets_on_one_line_and_weak_ones_do_not():
+def test_where_colours_are_few_strong_tokens_stand_in_brackets_on_one_line_and_weak_ones_do_not():
     lit = [Piece("born"), Piece(" 1998", 0.9), Piece(" in", 0.1), Piece("\n", 0.5), Piece("  ", 1.0), Piece("x")]
-    assert lines(wrapped(lit, 40)) == ["born [1998] in[↵]", "[␣␣]x"]
-    spaces = [run for row in wrapped(lit, 40) for run in row if run.text == " "]
+    assert lines(wrapped(lit, 40, brackets_from=0.25)) == ["born [1998] in[↵]", "[␣␣]x"]
+    assert lines(wrapped(lit, 40)) == ["born 1998 in↵", "  x"]
+    spaces = [run for row in wrapped(lit, 40, brackets_from=0.25) for run in row if run.text == " "]
     assert [run.look[0] for run in spaces] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 7, 30])
 def test_hostile_text_is_laid_out_safely_at_any_width(width):
     shown = [Piece(text, strength, changed=True) for text in HOSTILE for strength in (0.0, 1.0)]
-    rows = list(wrapped(shown, width))
+    rows = list(wrapped(shown, width, brackets_from=0.25))
     assert all(cell_len(line) <= max(2, width) for line in lines(rows))
     assert all(safe(line) == line for line in lines(rows))
     unlit = "".join(lines(wrapped([Piece(text) for text in HOSTILE], width)))

@@ -363,8 +363,12 @@ async def test_pause_and_stop_reach_the_job(sessions_root, workbench, monkeypatc
         app.session = Session(sessions_root / "alpha")
         page.on_screen_resume()
         await settled(pilot)
+        wanted_before = beta.wanted()
         await pilot.press("x", "p")
-        assert app.screen is page and any("nothing to stop" in n.message for n in app._notifications)
+        await pilot.pause(0.1)
+        assert app.screen is page and beta.wanted() == wanted_before
+        shown = str(page.query_one("#keys").render())
+        assert "stop job" not in shown and "pause job" not in shown
 
 
 @pytest.mark.asyncio
