@@ -113,7 +113,7 @@ def features(args: argparse.Namespace) -> int:
     if args.json:
         as_json(rows)
         return 0
-    columns = list(COLUMNS) if args.sort in COLUMNS else [*COLUMNS[:-1], args.sort, COLUMNS[-1]]
+    columns: list[str] = [*COLUMNS] if args.sort in COLUMNS else [*COLUMNS[:-1], args.sort, COLUMNS[-1]]
     shown = ([token(r[c]) if c == "top_token" and r[c] else r[c] for c in columns] for r in rows)
     if any(r["label"] for r in rows):
         columns.append("label")

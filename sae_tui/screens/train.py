@@ -52,12 +52,12 @@ class TrainPage(Page):
         self._asked = False
         """Whether a person waits for the curves; while they only grow they come in turn."""
         self._trouble: Content | None = None
-        self._active = False
+        self._at_work = False
         """Whether a job works on the session."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """A job can be paused and stopped while there is one."""
-        return self._active if action in ("pause", "stop") else super().check_action(action, parameters)
+        return self._at_work if action in ("pause", "stop") else super().check_action(action, parameters)
 
     def body(self) -> Iterator[Widget]:
         """Progress, the charts and the panel, the line of figures."""
@@ -95,8 +95,8 @@ class TrainPage(Page):
             self._pace.note(time.time(), (status.pid, status.job, status.phase), status.done)
         else:
             self._pace.forget()
-        if (active := seen is not None and seen.observed.active) != self._active:
-            self._active = active
+        if (active := seen is not None and seen.observed.active) != self._at_work:
+            self._at_work = active
             self.refresh_bindings()
         if seen is None or self._looking:  # there is nothing to read, or that takes long
             self._tell()
