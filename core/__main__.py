@@ -1,6 +1,7 @@
 """`python -m core train|analyze|evaluate|engine SESSION_PATH`: what a detached job or a batch queue starts.
 
-`train SESSION_PATH --then evaluate --then analyze` does one after another with the model loaded once. The only
+`train SESSION_PATH --then evaluate --then analyze` does one after another with the model loaded once. `train` goes on
+from the newest checkpoint by itself: the same line may be run again after a SIGTERM, a crash or a requeue. The only
 module of core that prints: a line for each record. Exit codes: 0 done, 1 failed, 2 bad usage, 130 stopped. Knows no
 stage: the work is `flow`'s, the state the job's.
 """

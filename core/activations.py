@@ -4,6 +4,7 @@ The seam on both sides is an iterator. Knows no SAE and no corpus.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,34 +21,103 @@ def harvest(model: LanguageModel, batches: Iterable[Blocks]) -> Iterator[Float[T
         yield x[torch.from_numpy(batch.counted).to(model.device)]
 
 
-def shuffled(
-    chunks: Iterable[Float[Tensor, "n d_in"]], *, buffer: int, batch: int, generator: torch.Generator
-) -> Iterator[Float[Tensor, "batch d_in"] | int]:
-    """Every row once, in random order, `batch` at a time; the last batch may be smaller.
+class Shuffled:
+    """Every row of the chunks once, in random order, `batch` at a time; the last batch may be smaller.
 
     After each chunk comes the number of rows that wait in the buffer, so that the caller can report and stop.
 
-    Rows wait in a buffer of `buffer` rows. Whenever it is full, a random half of it leaves in batches and the rest
-    stays to be mixed with what comes: so a row's neighbours come from the whole buffer. Memory is that of the buffer
-    and one chunk. The permutations are drawn on the CPU: the same seed gives the same order on every device.
+    Rows wait in a buffer of `buffer` rows, at least two batches. Whenever it is full, a random half of it leaves in
+    batches and the rest stays to be mixed with what comes: so a row's neighbours come from the whole buffer. Memory
+    is that of one and a half buffers and one chunk. The permutations are drawn on the CPU: the same seed gives the
+    same order on every device.
+
+    Between any two items `state()` is all that is needed to go on, given the chunks that have not come yet.
     """
-    store: Tensor | None = None
-    held = 0
-    for chunk in chunks:
-        if store is None:
-            store = chunk.new_empty(buffer, chunk.shape[1])
-        while len(chunk):
-            taken = min(len(chunk), buffer - held)
-            store[held : held + taken] = chunk[:taken]
-            held += taken
-            chunk = chunk[taken:]
-            if held == buffer:
-                leaving = buffer // 2 // batch * batch
-                order = torch.randperm(buffer, generator=generator).to(store.device)
-                yield from store[order[:leaving]].split(batch)
-                store[: buffer - leaving] = store[order[leaving:]]
-                held = buffer - leaving
-        yield held
-    if store is not None and held:
-        order = torch.randperm(held, generator=generator).to(store.device)
-        yield from store[order].split(batch)
+
+    def __init__(
+        self, chunks: Iterable[Float[Tensor, "n d_in"]], *, buffer: int, batch: int, generator: torch.Generator
+    ) -> None:
+        assert buffer >= 2 * batch, (buffer, batch)
+        self._chunks = chunks
+        self._buffer, self._batch, self._generator = buffer, batch, generator
+        self._store: Tensor | None = None
+        self._held = 0
+        self._rest: Tensor | None = None
+        """Of the chunk at hand, what is not in the buffer yet."""
+        self._order: Tensor | None = None
+        """The order of the rows in the buffer while its first `_leaving` leave; `_place` of them have."""
+        self._leaving = self._place = 0
+        self._ended = False
+        """Whether all chunks have come, and the rest of the rows leaves."""
+
+    def __iter__(self) -> Iterator[Float[Tensor, "batch d_in"] | int]:
+        if self._order is not None:  # restored while rows were leaving
+            yield from self._leave()
+            if not self._ended:
+                yield from self._take()
+        if self._ended:
+            return
+        for chunk in self._chunks:
+            self._rest = chunk
+            yield from self._take()
+        self._ended = True
+        if self._held:
+            self._draw(self._held)
+            yield from self._leave()
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values by name: views of what is held, to be written before the iteration goes on."""
+        state: dict[str, Any] = {
+            "held": self._held, "leaving": self._leaving, "place": self._place, "ended": self._ended,
+            "generator": self._generator.get_state(),
+        }  # fmt: skip
+        if self._store is not None and self._rest is not None:
+            state |= {"rows": self._store[: self._held], "rest": self._rest}
+        if self._order is not None:
+            state["order"] = self._order
+        return state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become what gave `state`. To be called before the iteration begins."""
+        self._held, self._leaving, self._place = state["held"], state["leaving"], state["place"]
+        self._ended = state["ended"]
+        self._generator.set_state(state["generator"].cpu())
+        if "rows" in state:
+            rows: Tensor = state["rows"]
+            store = rows.new_empty(self._buffer, rows.shape[1])
+            store[: self._held] = rows
+            self._store = store
+            self._rest = state["rest"].clone()
+        if "order" in state:
+            self._order = state["order"].clone()
+
+    def _take(self) -> Iterator[Float[Tensor, "batch d_in"] | int]:
+        """Put what is left of the chunk at hand into the buffer; what has to leave for it comes."""
+        assert self._rest is not None
+        if self._store is None:
+            self._store = self._rest.new_empty(self._buffer, self._rest.shape[1])
+        while len(self._rest):
+            taken = min(len(self._rest), self._buffer - self._held)
+            self._store[self._held : self._held + taken] = self._rest[:taken]
+            self._held += taken
+            self._rest = self._rest[taken:]
+            if self._held == self._buffer:
+                self._draw(self._buffer // 2 // self._batch * self._batch)
+                yield from self._leave()
+        yield self._held
+
+    def _draw(self, leaving: int) -> None:
+        assert self._store is not None
+        self._order = torch.randperm(self._held, generator=self._generator).to(self._store.device)
+        self._leaving, self._place = leaving, 0
+
+    def _leave(self) -> Iterator[Float[Tensor, "batch d_in"]]:
+        assert self._store is not None and self._order is not None
+        mixed = self._store[self._order[: self._leaving]]
+        while self._place < self._leaving:
+            batch = mixed[self._place : self._place + self._batch]
+            self._place += len(batch)
+            yield batch
+        self._store[: self._held - self._leaving] = self._store[self._order[self._leaving :]]
+        self._held -= self._leaving
+        self._order, self._leaving = None, 0

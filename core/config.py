@@ -13,6 +13,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from tomlkit.items import Table
 
+from core.architectures import SPARSITY
 from core.errors import ConfigError, nearest
 
 EMBEDDED = ("smollm2", "stdlib")
@@ -20,6 +21,12 @@ PRESETS = Path(__file__).parent / "presets"
 
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 Count = Annotated[int, Field(gt=0)]
+
+
+def _only(*architectures: str, description: str, **options: Any) -> Any:
+    """A field that some architectures alone have a use for."""
+    extra: dict[str, Any] = {"only": list(architectures)}
+    return Field(description=f"{', '.join(architectures)}: {description}", json_schema_extra=extra, **options)
 
 
 class Part(BaseModel):
@@ -103,20 +110,52 @@ class TokensConfig(Part):
 class SaeConfig(Part):
     """The sparse autoencoder."""
 
-    architecture: Literal["topk", "relu"] = Field(
-        default="topk", description="`topk`: the k largest; `relu`: an L1 penalty weighted by decoder norms"
+    architecture: Literal["topk", "batchtopk", "matryoshka", "relu", "gated", "jumprelu"] = Field(
+        default="topk",
+        description="`topk`: the k largest; `batchtopk`: k on average over a batch; `matryoshka`: batchtopk "
+        "whose first features reconstruct by themselves; `relu`: an L1 penalty weighted by decoder norms; `gated`: relu with a "
+        "gate of its own; `jumprelu`: a learned threshold for each feature, with a penalty on their number",
     )
     d_sae: Count | None = Field(default=None, description="number of features; this or `expansion`")
     expansion: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="number of features as a multiple of the activation's width"
     )
-    k: Count = Field(default=32, description="topk: features active on each activation")
-    l1_coefficient: float = Field(
-        default=1.0, ge=0, description="relu: lambda, the weight of the mean of sum_j z_j * ||W_dec[j]||"
+    k: Count = _only(
+        "topk", "batchtopk", "matryoshka", default=32, description="features active on each activation, or on average"
     )
-    l1_warmup_steps: int = Field(default=100, ge=0, description="relu: steps over which lambda rises from 0")
-    aux_coefficient: float = Field(
-        default=1 / 32, ge=0, description="topk: weight of the auxiliary loss that revives dead features"
+    l1_coefficient: float = _only(
+        "relu", "gated", default=1.0, ge=0, description="lambda, the weight of the mean of sum_j z_j * ||W_dec[j]||"
+    )
+    l0_coefficient: float = _only(
+        "jumprelu", default=1.0, ge=0, description="lambda, the weight of the penalty on the number of active features"
+    )
+    penalty_warmup_steps: int = _only(
+        "relu", "gated", "jumprelu", default=100, ge=0, description="steps over which lambda rises from 0"
+    )
+    l0_penalty: Literal["step", "tanh", "quadratic"] = _only(
+        "jumprelu",
+        default="step",
+        description="`step` counts features; `tanh` counts strong ones more; `quadratic` pulls to `target_l0`",
+    )
+    target_l0: Annotated[float, Field(gt=0)] | None = _only(
+        "jumprelu", default=None, description="the number of active features that the quadratic penalty pulls to"
+    )
+    bandwidth: float = _only(
+        "jumprelu", default=0.05, gt=0, description="width of the window through which thresholds learn"
+    )
+    threshold_init: float = _only("jumprelu", default=0.01, ge=0, description="the thresholds to begin with")
+    pre_act_coefficient: float = _only(
+        "jumprelu", default=0.0, ge=0, description="weight of what lifts dead features to their thresholds; try 3e-6"
+    )
+    matryoshka_levels: Count = _only(
+        "matryoshka", default=5, description="nested prefixes, each half as wide as the next"
+    )
+    aux_coefficient: float = _only(
+        "topk", "batchtopk", "matryoshka", default=1 / 32, ge=0,
+        description="weight of the auxiliary loss that revives dead features",
+    )  # fmt: skip
+    apply_b_dec_to_input: bool = Field(
+        default=True, description="subtract the decoder's bias from an activation before it is encoded"
     )
     normalize: Literal["none", "average_norm"] = Field(
         default="average_norm",
@@ -128,14 +167,27 @@ class SaeConfig(Part):
     def _one_width(self) -> "SaeConfig":
         if self.d_sae is not None and self.expansion is not None:
             raise ValueError("give `d_sae` or `expansion`, not both")
-        if self.architecture == "topk" and self.d_sae is not None and self.k > self.d_sae:
+        if self.fixed_k and self.d_sae is not None and self.k > self.d_sae:
             raise ValueError(f"k = {self.k} is larger than d_sae = {self.d_sae}: lower `sae.k`")
+        if self.architecture == "jumprelu" and self.l0_penalty == "quadratic" and self.target_l0 is None:
+            raise ValueError("the quadratic penalty needs a target: give `sae.target_l0`")
         return self
+
+    @property
+    def fixed_k(self) -> bool:
+        """Whether k sets the number of active features."""
+        return SPARSITY[self.architecture] == ("k", "k")
+
+    @property
+    def sparsity(self) -> str:
+        """What sets its sparsity, for a person: `k=32`."""
+        symbol, field = SPARSITY[self.architecture]
+        return f"{symbol}={getattr(self, field):g}"
 
     def width(self, d_in: int) -> int:
         """The number of features for activations of width `d_in`; 8 times as many by default."""
         width = self.d_sae or round((self.expansion or 8) * d_in)
-        if self.architecture == "topk" and self.k > width:
+        if self.fixed_k and self.k > width:
             raise ConfigError(
                 f"sae.k = {self.k} is larger than the {width} features of this SAE",
                 hint="lower `sae.k` or raise `sae.d_sae`",
@@ -149,6 +201,14 @@ class BudgetConfig(Part):
     activations: Count = Field(
         default=1_000_000, description="activation vectors to train on: one for each counted token"
     )
+    epochs: Count = Field(
+        default=1, description="passes over them, each in another order; more than one needs `training.cache`"
+    )
+
+    @property
+    def total(self) -> int:
+        """Activations over all passes."""
+        return self.activations * self.epochs
 
 
 class TrainingConfig(Part):
@@ -159,6 +219,10 @@ class TrainingConfig(Part):
         default=131_072, description="activations held in memory to be mixed; bounds the memory used"
     )
     model_batch_blocks: Count = Field(default=16, description="blocks in one forward pass of the model")
+    cache: Literal["off", "float16", "bfloat16", "float32"] = Field(
+        default="off",
+        description="keep the activations on disk in this precision, for later runs too; `sae-tui cache` lists them",
+    )
     lr: float = Field(default=3e-3, gt=0, description="Adam's learning rate after the warm-up")
     warmup_steps: int = Field(default=20, ge=0, description="steps over which the rate rises from 0")
     decay_share: float = Field(
@@ -168,7 +232,7 @@ class TrainingConfig(Part):
         default=200_000, description="a feature silent for this many activations is dead"
     )
     log_every_steps: Count = Field(default=1, description="steps between two lines of metrics.jsonl")
-    checkpoint_minutes: float = Field(default=5.0, gt=0, description="minutes between two checkpoints of the weights")
+    checkpoint_minutes: float = Field(default=5.0, gt=0, description="minutes between two checkpoints")
 
 
 class EvaluationConfig(Part):
@@ -219,7 +283,7 @@ class RunConfig(Part):
     @property
     def steps(self) -> int:
         """Optimiser steps that the budget makes."""
-        return -(-self.budget.activations // self.training.batch_activations)
+        return -(-self.budget.total // self.training.batch_activations)
 
     @model_validator(mode="after")
     def _buffer_mixes(self) -> "RunConfig":
@@ -228,6 +292,10 @@ class RunConfig(Part):
             raise ValueError(
                 f"training.buffer_activations = {buffer} cannot mix batches of {batch}: "
                 "make it at least twice training.batch_activations"
+            )
+        if self.budget.epochs > 1 and self.training.cache == "off":
+            raise ValueError(
+                f"budget.epochs = {self.budget.epochs} reads the activations again: set training.cache to keep them"
             )
         return self
 

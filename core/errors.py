@@ -78,6 +78,17 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(known)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that there is no memory left, of this machine or of a GPU: Python's, torch's or DuckDB's."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ in ("OutOfMemoryError", "OutOfMemoryException")
+        or "DefaultCPUAllocator" in text
+        or "CUDA error: out of memory" in text
+    )
+
+
 def sentence(error: BaseException, log: str = "log.txt") -> str:
     """What went wrong and what to do, in one sentence; `log` is where the traceback is."""
     text, kind = str(error), type(error).__name__
@@ -86,12 +97,12 @@ def sentence(error: BaseException, log: str = "log.txt") -> str:
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     if full or "No space left on device" in text:  # safetensors and DuckDB say it in their own errors' text
         return "the disk is full: free some space and start again; what was complete before is kept"
-    if kind == "OutOfMemoryError":
+    if kind == "OutOfMemoryError":  # of torch, for a GPU
         return (
             "the GPU's memory is full: see with `nvidia-smi` who else uses it, make the batches or the SAE "
             'smaller, or set device = "cpu"'
         )
-    if isinstance(error, MemoryError) or kind == "OutOfMemoryException" or "DefaultCPUAllocator" in text:
+    if out_of_memory(error):
         return "the memory is full: make `training.buffer_activations`, the batches or the SAE smaller"
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return f"{kind}: {line}; see {log}" if line else f"{kind}; see {log}"

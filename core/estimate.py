@@ -27,7 +27,7 @@ LIBRARIES = 900e6
 EVALUATING = 4 * 2**25 * FLOAT
 """Bytes of logits that evaluation holds at once, with what is computed from them."""
 CHECKPOINTS = 2
-"""Checkpoints that are kept beside the finished SAE."""
+"""Checkpoints whose weights are kept beside the finished SAE; until then each holds what training goes on from."""
 METRICS_LINE = 330
 """Bytes of a line of `metrics.jsonl`."""
 DATABASE = 3e6, 6.5, 750.0, 10.0
@@ -64,7 +64,8 @@ class Cost:
     disk: float | None
     """Bytes that the session keeps: SAE and checkpoints, metrics, the feature database."""
     disk_peak: float | None
-    """`disk`, and the Parquet shards that analysis deletes when the database is complete."""
+    """The most it takes at any time: in training, for its checkpoints shrink to their weights when it ends; or in
+    analysis, which deletes its Parquet shards when the database is complete."""
     seconds: float | None
     """Of training alone."""
 
@@ -113,25 +114,32 @@ def cost(config: RunConfig, known: ModelFacts | None, speed: Speed | None = None
     precision = FLOAT if config.model.dtype == "float32" else 2
     buffer = max(2 * training.batch_activations, min(training.buffer_activations, config.budget.activations))
     weights = FLOAT * parameters if parameters else None
-    active = sae.k if sae.architecture == "topk" else None
+    active = sae.k if sae.fixed_k else None
     memory = {
         "libraries": LIBRARIES,
         "model": float(precision * known.parameters) if known and known.parameters else None,
-        # Weights, gradients and Adam's two moments; a folded copy while a checkpoint is written.
-        "SAE and optimizer": 5.0 * weights if weights else None,
+        # Weights, gradients and Adam's two moments; what is copied of them while a checkpoint is written.
+        "SAE and optimizer": 5.5 * weights if weights else None,
         # The buffer, and the half of it that leaves in random order.
         "activations": 1.5 * FLOAT * buffer * d_in if d_in else None,
         # Pre-activations, code and gradient of a batch; evaluation comes after, in their place.
         "batch or evaluation": max(3.0 * FLOAT * training.batch_activations * d_sae, EVALUATING) if d_sae else None,
     }
     disk = peak = None
-    if weights and d_sae:
+    if weights and d_in and d_sae:
         entries = active * analysis.activations if active else 0
         empty, per_entry, per_feature, per_token = DATABASE
         rows = empty + per_entry * entries + per_feature * d_sae + per_token * analysis.activations
         lines = METRICS_LINE * (config.steps / training.log_every_steps)
         disk = (1 + CHECKPOINTS) * weights + lines + rows
-        peak = disk + SHARD_ROW * entries
+        analysed = disk + SHARD_ROW * entries
+        # A third checkpoint is written before the oldest goes: weights as they are used and as they are trained, two
+        # moments, and the buffer.
+        peak = max(analysed, lines + (1 + CHECKPOINTS) * (4 * weights + FLOAT * buffer * d_in))
+        disk = analysed if analysis.keep_activations else disk
+        if training.cache != "off":
+            kept = config.budget.activations * d_in * (FLOAT if training.cache == "float32" else 2)
+            disk, peak = disk + kept, peak + kept
     return Cost(
         tokens=round(config.budget.activations * context / counted),
         steps=config.steps,
@@ -139,9 +147,9 @@ def cost(config: RunConfig, known: ModelFacts | None, speed: Speed | None = None
         d_sae=d_sae,
         sae_parameters=parameters,
         memory=memory,
-        disk=peak if analysis.keep_activations else disk,
+        disk=disk,
         disk_peak=peak,
-        seconds=config.budget.activations / speed.per_second if speed else None,
+        seconds=config.budget.total / speed.per_second if speed else None,
     )
 
 
@@ -172,14 +180,57 @@ def measured_speed(root: Path, config: RunConfig) -> Speed | None:
 
 def free_memory(device: str) -> tuple[str, float | None]:
     """Where the run will be and how many bytes are free there: a GPU where NVIDIA's library finds one, else the CPU."""
+    place, free, _ = _memory(device)
+    return place, free
+
+
+def tight(config: RunConfig) -> str:
+    """A warning where a training needs more memory than is free; empty where it does not, or that is not known.
+
+    Worth saying before it begins: a system may kill what takes too much without telling it anything.
+    """
+    known, _ = model(config)
+    needed, (_, free, _) = cost(config, known).memory_bytes, _memory(config.device)
+    if needed is None or free is None or needed <= free + psutil.Process().memory_info().rss:
+        return ""
+    words, hint = shortage(config)
+    return f"{words}: it may fail or be killed; {hint}"
+
+
+def shortage(config: RunConfig) -> tuple[str, str]:
+    """What a training needs of memory and what there is, in words; and what to make smaller."""
+    known, _ = model(config)
+    parts = {name: size for name, size in cost(config, known).memory.items() if size is not None}
+    place, free, total = _memory(config.device)
+    training, sae = config.training, config.sae
+    narrower = f"sae.d_sae (now {sae.d_sae:,})" if sae.d_sae else f"sae.expansion (now {sae.expansion or 8:g})"
+    smaller = {
+        "model": f'model.dtype = "bfloat16" (now {config.model.dtype}) or a smaller model',
+        "SAE and optimizer": f"a lower {narrower}",
+        "activations": f"a lower training.buffer_activations (now {training.buffer_activations:,})",
+        "batch or evaluation": f"a lower training.batch_activations (now {training.batch_activations:,}) or {narrower}",
+    }
+    most = max(smaller, key=lambda name: parts.get(name, 0.0))
+    what = f"{_gb(math.fsum(parts.values()))} ({_gb(parts.get(most, 0.0))} for {most})"
+    there = f"{place} has {_gb(total)}, {_gb(free)} of it free now" if free and total else f"{place} has no more"
+    return f"the run needs about {what} of memory; the {there}", f"begin it anew with {smaller[most]}"
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB"
+
+
+def _memory(device: str) -> tuple[str, float | None, float | None]:
+    """Where a run on `device` will be, with the bytes free there and those in all."""
     if device != "cpu":
         index = int(device.partition(":")[2] or 0)
         for gpu in machine.gpus(set()):
             if gpu.index == index:
-                return f"GPU {index}, {gpu.name}", float(gpu.total_bytes - gpu.used_bytes)
+                return f"GPU {index}, {gpu.name}", float(gpu.total_bytes - gpu.used_bytes), float(gpu.total_bytes)
         if device != "auto":
-            return device, None
-    return "CPU", float(psutil.virtual_memory().available)
+            return device, None, None
+    free, total = machine.memory()
+    return "CPU", float(free), float(total)
 
 
 def free_disk(root: Path) -> float:

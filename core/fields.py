@@ -38,6 +38,8 @@ class Field:
     """For a person: `> 0, < 0.5`; empty where there are none."""
     default: str
     """As a form shows it."""
+    only: tuple[str, ...]
+    """The architectures that have a use for it; empty: all."""
 
     @property
     def part(self) -> str:
@@ -108,10 +110,12 @@ def _fields(part: type[BaseModel], prefix: str) -> Iterator[Field]:
         kinds, bounds, optional = _described(info.annotation)
         choices = tuple(str(c) for c in get_args(kinds)) if get_origin(kinds) is Literal else ()
         kind: Any = "choice" if choices else {bool: "bool", int: "int", float: "float"}.get(kinds, "text")
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        only: Any = extra.get("only", ())
         yield Field(
             name=f"{prefix}{name}", kind=kind, choices=("yes", "no") if kind == "bool" else choices,
             optional=optional, description=info.description or "", default=_text(default),
-            bounds=", ".join(_bounds([*info.metadata, *bounds])),
+            bounds=", ".join(_bounds([*info.metadata, *bounds])), only=tuple(only),
         )  # fmt: skip
 
 

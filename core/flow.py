@@ -1,4 +1,4 @@
-"""The stages joined: train, evaluate, analyze, import, and what the engine needs. Read this file first.
+"""The stages joined: train, evaluate, analyze, and what the engine needs. Read this file first.
 
     corpus ──► tokens ──► model ──► activations ──► training ──► sae/ ──► analysis ──► features.duckdb
                                                                   └─────► evaluate, engine (steering)
@@ -8,22 +8,17 @@ work. The only file that joins stages.
 """
 
 import contextlib
-import copy
 import json
-import random
-import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from core import activations, budgets, corpus, device, tokens
+from core import budgets, corpus, device, estimate, tokens
 from core import config as configs
 from core.analysis import build, collect
 from core.config import RunConfig
-from core.errors import ConfigError, CorpusError, ModelError, SessionError
+from core.errors import ConfigError, ModelError, RunError, SessionError, out_of_memory
 from core.evaluate import evaluate as measure
 from core.jobs import Record, Verb
 from core.models import load
@@ -34,11 +29,8 @@ from core.sae import files
 from core.sae.base import SAE
 from core.session import Session
 from core.storage import replace_file
-from core.training import loop
+from core.training import cached, checkpoint, data, keep, loop
 
-BLOCK_BUFFER, MIXED_TOKENS = 8_192, 2**20
-"""Blocks, and tokens, shuffled before the model reads them: documents mix cheapest while they are token ids."""
-KEPT_CHECKPOINTS = 2
 LOGITS = 2**25
 """Logits held at once in evaluation: 128 MB in float32, and a few times that in all."""
 Loader = Callable[[RunConfig], Generator[Progress, None, LanguageModel]]
@@ -79,7 +71,7 @@ def stages(
     def work(verb: Verb) -> Iterator[Record]:
         match verb:
             case "train":
-                if measure:
+                if measure and session.resumable() is None:
                     yield from measured(session, load)
                 yield from train(session, load)
             case "evaluate":
@@ -107,36 +99,74 @@ def _loaded(session: Session, config: RunConfig, load: Loader) -> Generator[Prog
 
 
 def train(session: Session, load: Loader = load_model) -> Iterator[Record]:
-    """Train the session's SAE and save it to `sae/`; metrics go to `metrics.jsonl`, checkpoints to `checkpoints/`."""
-    _require_untrained(session)
+    """Train the session's SAE and save it to `sae/`; metrics go to `metrics.jsonl`, checkpoints to `checkpoints/`.
+
+    Goes on from the newest checkpoint where there is one. Raises SessionError where it has ended already; RunError,
+    with the numbers, where the memory does not suffice.
+    """
+    _require_unfinished(session)
     config = session.config()
-    model = yield from load(config)
-    if config.strict:
-        yield from _check_budget(config, model)
-    sae = architectures.build(config.sae, model.d_in).to(model.device)
-    yield Notice(message=f"{sae.architecture} SAE, {model.d_in} -> {sae.d_sae} features, on {model.device}")
-    trained = 0
-    final = sae
+    try:
+        yield from _trained(session, config, load)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        message, hint = estimate.shortage(config)
+        raise RunError(
+            f"the memory is full: {message}", hint=f"{hint}, as in `sae-tui clone {session.name} --set ...`"
+        ) from error
 
-    def save(step: int, scale: float) -> None:
-        nonlocal final
-        final = _folded(sae, scale)
-        files.save(final, session.checkpoints_dir / str(step), _metadata(config, trained))
-        _forget_checkpoints(session)
 
+def _trained(session: Session, config: RunConfig, load: Loader) -> Iterator[Record]:
+    if warning := estimate.tight(config):
+        yield Notice(message=warning)
+    batches, place, d_in = yield from _read_by_training(session, config, load)
+    sae = architectures.build(config.sae, d_in).to(place)
+    yield Notice(message=f"{sae.architecture} SAE, {d_in} -> {sae.d_sae} features, on {place}")
+    resumed = yield from keep.restored(session, place, batches)
+    trained, scale = (resumed["activations"], resumed["scale"]) if resumed else (0, 1.0)
+
+    def save(step: int, scale_: float, state: checkpoint.State) -> None:
+        nonlocal trained, scale
+        trained, scale = state["activations"], scale_
+        parts = {"run": state}
+        if trained < config.budget.total:
+            parts["data"] = batches.state()
+        checkpoint.save(session, step, checkpoint.folded(sae, scale), parts, _metadata(config, trained))
+
+    unwritten: list[StepReport] = []
     # Closed here and not by the garbage collector, which would swallow an error of the last checkpoint.
-    with contextlib.closing(loop.train(sae, _training_activations(config, model), config, save=save)) as reports:
+    with contextlib.closing(loop.train(sae, batches, config, save=save, resumed=resumed)) as reports:
         for record in reports:
             if isinstance(record, StepReport):
-                session.append_metrics(asdict(record))
-            elif isinstance(record, Progress) and record.phase == "training":
-                trained = int(record.done)
+                yield from keep.logged(session, unwritten, record)
             yield record
-    if trained < config.budget.activations:
-        yield Notice(
-            message=f"the corpus ended after {trained:,} activations; the budget was {config.budget.activations:,}"
-        )
-    files.save(final, session.sae_dir, _metadata(config, trained))
+    if trained < config.budget.total:
+        yield Notice(message=f"the corpus ended after {trained:,} activations; the budget was {config.budget.total:,}")
+    for report in unwritten:
+        session.append_metrics(asdict(report))
+    files.save(checkpoint.folded(sae, scale), session.sae_dir, _metadata(config, trained))
+    checkpoint.forget_states(session)
+
+
+def _read_by_training(
+    session: Session, config: RunConfig, load: Loader
+) -> Generator[Progress | Notice, None, tuple[keep.Source, torch.device, int]]:
+    """Where the activations come from, on which device, how wide: a stream from the model, or what is kept on disk.
+
+    The model is not loaded where enough of them are kept.
+    """
+    if config.training.cache == "off":
+        model = yield from load(config)
+        if config.strict and session.resumable() is None:
+            yield from data.check_budget(config, model)
+        return data.TrainingActivations(config, model), model.device, model.d_in
+    there, _ = cached.found(config)
+    if not cached.suffices(there, config):
+        there = yield from cached.filled(config, (yield from load(config)))
+    place = device.pick(config.device)
+    device.tune(place)
+    return cached.CachedActivations(config, there, place), place, there.d_in
 
 
 def evaluate(session: Session, load: Loader = load_model, *, settings: Sequence[str] = ()) -> Iterator[Record]:
@@ -146,7 +176,7 @@ def evaluate(session: Session, load: Loader = load_model, *, settings: Sequence[
     result = yield from measure(
         language,
         sae,
-        lambda n: tokens.stacked(_blocks(config, language, "test"), n),
+        lambda n: tokens.stacked(data.blocks(config, language, "test"), n),
         activations=config.evaluation.activations,
         ce_tokens=config.evaluation.ce_tokens,
         ce_blocks=max(1, LOGITS // (config.tokens.context * language.n_vocab)),
@@ -180,35 +210,6 @@ def load_engine(session: Session) -> Generator[Progress, None, tuple[LanguageMod
     return (yield from _loaded(session, session.config(), load_model))
 
 
-def import_sae(root: Path, folder: Path, name: str, settings: Sequence[str] = ()) -> Session:
-    """A new session from an SAE in SAELens' layout; it is ready to be evaluated, analysed and steered with.
-
-    The configuration is read from the SAE's own metadata; `settings`, as `--set` takes them, go before.
-    Raises ModelError for files that do not fit, SessionError for a name that is taken.
-    """
-    sae = files.load(folder)
-    metadata = files.read_config(folder)["metadata"]
-    found: dict[str, object] = {"sae": {"architecture": sae.architecture, "d_sae": sae.d_sae}}
-    if isinstance(k := getattr(sae, "k", None), int):
-        found["sae"] = {"architecture": sae.architecture, "d_sae": sae.d_sae, "k": k}
-    model = {"name": metadata.get("model_name"), "hook": metadata.get("hook_name")}
-    found["model"] = {k: v for k, v in model.items() if v}
-    block = {"context": metadata.get("context_size"), "prepend_bos": metadata.get("prepend_bos")}
-    found["tokens"] = {k: v for k, v in block.items() if v is not None}
-    values = configs.with_settings(found, list(settings))
-    for field in ("name", "hook"):
-        if not values["model"].get(field):
-            raise ModelError(f"the SAE's cfg.json does not say its model.{field}", hint=f"add --set model.{field}=...")
-    config = configs.with_absolute_paths(configs.parse(values))
-    session = Session.create(root, name, config)
-    try:
-        files.save(sae, session.sae_dir, metadata | {"model_name": config.model.name, "hook_name": config.model.hook})
-    except BaseException:
-        session.delete()
-        raise
-    return session
-
-
 def probe_hooks(config: RunConfig) -> Generator[Progress, None, list[HookInfo]]:
     """Load a model and find every hook point that fires; a generator whose return value is a list of `HookInfo`."""
     place = device.pick(config.device)
@@ -222,7 +223,8 @@ def measured(session: Session, load: Loader = load_model) -> Iterator[Record]:
 
     Its `config.toml` is replaced, which is never done once training has begun. Raises SessionError where it has.
     """
-    _require_untrained(session)
+    if session.trained:
+        raise _trained_already(session)
     config = session.config()
     dtype = device.fastest_dtype(device.pick(config.device))
     values = configs.with_settings(config.model_dump(exclude_none=True), [f"model.dtype={dtype}"])
@@ -233,74 +235,27 @@ def measured(session: Session, load: Loader = load_model) -> Iterator[Record]:
     session.reconfigure(configs.parse(configs.with_settings(values, [f"{k}={v}" for k, v in found.items()])))
 
 
-def _require_untrained(session: Session) -> None:
-    if session.trained:
+def _require_unfinished(session: Session) -> None:
+    """Raise SessionError unless the session can be trained, from its beginning or from a checkpoint."""
+    if session.finished:
+        raise _trained_already(session)
+    if session.checkpoint_steps() and session.resumable() is None:
         raise SessionError(
-            f"session {session.name!r} has been trained already", hint="train under another name, or remove it first"
+            f"the checkpoints of session {session.name!r} hold weights alone, so its training cannot go on",
+            hint=f"an older sae-tui wrote them; `sae-tui clone {session.name}` begins the same run anew",
         )
+
+
+def _trained_already(session: Session) -> SessionError:
+    return SessionError(
+        f"session {session.name!r} has been trained already", hint="train under another name, or remove it first"
+    )
 
 
 def _configured(session: Session, settings: Sequence[str]) -> RunConfig:
     """The session's configuration with some fields changed for this job alone."""
     values = session.config().model_dump(exclude_none=True)
     return configs.with_absolute_paths(configs.parse(configs.with_settings(values, list(settings))))
-
-
-def _blocks(config: RunConfig, model: LanguageModel, split: corpus.Split) -> Iterator[tokens.Block]:
-    """One split of the corpus in blocks of the model's tokens, from its beginning."""
-    return tokens.blocks(corpus.documents(config.corpus, split, seed=config.seed), model.tokens, config.tokens)
-
-
-def _training_activations(config: RunConfig, model: LanguageModel) -> loop.Batches:
-    """Shuffled batches of the train split's activations, no more than the budget needs."""
-    training, budget = config.training, config.budget.activations
-    context = config.tokens.context
-    # Four budgets' worth of blocks mix as well as all: no more text is read before the first step than helps.
-    held = max(64, min(BLOCK_BUFFER, MIXED_TOKENS // context, 4 * budget // context))
-    mixed = corpus.shuffled(_blocks(config, model, "train"), held, random.Random(config.seed))
-    chunks = activations.harvest(model, tokens.stacked(mixed, training.model_batch_blocks))
-    return activations.shuffled(
-        _limited(chunks, budget),
-        buffer=max(2 * training.batch_activations, min(training.buffer_activations, budget)),
-        batch=training.batch_activations,
-        generator=torch.Generator().manual_seed(config.seed),
-    )
-
-
-def _limited(chunks: Iterator[Tensor], rows: int) -> Iterator[Tensor]:
-    for chunk in chunks:
-        yield chunk[:rows]
-        rows -= len(chunk)
-        if rows <= 0:
-            return
-
-
-def _check_budget(config: RunConfig, model: LanguageModel) -> Iterator[Progress]:
-    """Refuse a budget larger than the train split, before anything is trained."""
-    counted = 0
-    for batch in tokens.stacked(_blocks(config, model, "train"), 256):
-        counted += int(batch.counted.sum())
-        yield Progress(phase="counting the corpus", done=counted, total=config.budget.activations, unit="activations")
-        if counted >= config.budget.activations:
-            return
-    raise CorpusError(
-        f"the train split of {config.corpus.name} gives {counted:,} activations, "
-        f"the budget is {config.budget.activations:,}",
-        hint="lower budget.activations, name a larger corpus, or drop `strict`",
-    )
-
-
-def _folded(sae: SAE, scale: float) -> SAE:
-    """A copy on the CPU that takes raw activations."""
-    folded = copy.deepcopy(sae).cpu()
-    folded.fold_scale(scale)
-    return folded
-
-
-def _forget_checkpoints(session: Session) -> None:
-    steps = sorted(int(p.name) for p in session.checkpoints_dir.iterdir() if p.name.isdigit())
-    for step in steps[:-KEPT_CHECKPOINTS]:
-        shutil.rmtree(session.checkpoints_dir / str(step))
 
 
 def _metadata(config: RunConfig, trained: int) -> dict[str, object]:

@@ -72,7 +72,9 @@ def same_process(one: Status, other: Status) -> bool:
 
 def sweep(session: Session) -> None:
     """Remove what a killed job left half-written. For the holder of the lock alone."""
-    written = [session.status_path, session.evaluation_path, session.sae_dir, session.database_path]
+    written = [
+        session.status_path, session.evaluation_path, session.metrics_path, session.sae_dir, session.database_path,
+    ]  # fmt: skip
     found = [p for path in written for p in session.path.glob(f".{path.name}.*")]
     for scratch in [*found, *session.checkpoints_dir.glob(".*")]:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -2,13 +2,18 @@
 
 import contextlib
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from core.status import Status, process_lives
+
+OWN_GROUP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+"""Where Linux says which control group this process is in, and where all of them are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,32 @@ def usage(status: Status) -> Usage:
             family = [process, *process.children(recursive=True)]
             pids, resident = {one.pid for one in family}, sum(map(_resident, family))
     return Usage(job_bytes=resident, total_bytes=psutil.virtual_memory().total, gpus=gpus(pids))
+
+
+def memory() -> tuple[int, int]:
+    """Bytes of memory that are free for this process, and in all: of the machine, or of a container's share of it."""
+    machine = psutil.virtual_memory()
+    free, total = machine.available, machine.total
+    for limit, used in _shares():
+        free, total = min(free, max(0, limit - used)), min(total, limit)
+    return free, total
+
+
+def _shares() -> Iterator[tuple[int, int]]:
+    """The limit and the use, in bytes, of each control group above this process that has a limit; Linux, version 2."""
+    try:
+        lines = OWN_GROUP.read_text().splitlines()
+    except OSError:
+        return
+    for own in (line.removeprefix("0::").lstrip("/") for line in lines if line.startswith("0::")):
+        for folder in (GROUPS / own, *(GROUPS / own).parents):
+            if not folder.is_relative_to(GROUPS):
+                break
+            with contextlib.suppress(OSError, ValueError):  # `max`: it has no limit
+                limit = int((folder / "memory.max").read_text())
+                stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                # The cache of files is given back before anything is refused.
+                yield limit, int((folder / "memory.current").read_text()) - int(stat.get("inactive_file", 0))
 
 
 def gpus(pids: set[int]) -> tuple[Gpu, ...]:

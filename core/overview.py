@@ -31,6 +31,8 @@ class Seen:
     has_features: bool
     trend: tuple[float, ...]
     """FVU over the whole training so far, at most 16 values, all finite."""
+    resumable: bool
+    """Whether its training can go on from a checkpoint."""
     size_bytes: int | None
     """None until it was measured, which takes longest."""
 
@@ -64,7 +66,7 @@ class Overview:
     def _seen(self, session: Session, sizes: bool) -> Seen:
         stamp = tuple(_stamp(path) for path in (
             session.status_path, session.metrics_path, session.evaluation_path, session.database_path, session.sae_dir,
-            session.steering_dir, session.config_path,
+            session.steering_dir, session.config_path, session.checkpoints_dir,
         ))  # fmt: skip
         before = self._known.get(session.name)
         if before and before[0] == stamp and (before[1].size_bytes is not None or not sizes):
@@ -82,6 +84,7 @@ class Overview:
             has_sae=(session.sae_dir / "sae_weights.safetensors").is_file(),
             has_features=session.database_path.is_file(),
             trend=tuple(float(v) for v in fvu if isinstance(v, (int, float)) and math.isfinite(v)),
+            resumable=session.resumable() is not None,
             size_bytes=session.size_bytes() if sizes else before[1].size_bytes if before else None,
         )
         self._known[session.name] = (stamp, seen)

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import SessionError, nearest
 from core.status import ACTIVE, Observed, Status, observe, read_status
-from core.storage import last_line, read_json, read_lines, replace_file, replacing, tail
+from core.storage import append_line, keep_lines, last_line, read_json, read_lines, replace_file, replacing, tail
 
 if TYPE_CHECKING:
     from core.config import RunConfig
 
 LOG_HEAD = "== "
 """What the line begins with that a starter writes to `log.txt` ahead of a job."""
+TRAINING_NAME = "training.json"
+"""What a checkpoint holds besides the SAE if a training can go on from it."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -121,9 +123,12 @@ class Session:
         replace_file(self.control_path, json.dumps({"want": what}))
 
     def append_metrics(self, report: dict[str, Any]) -> None:
-        """One line to `metrics.jsonl`, in one write."""
-        with self.metrics_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(report) + "\n")
+        """One line to `metrics.jsonl`, whole or not at all. Raises OSError."""
+        append_line(self.metrics_path, json.dumps(report))
+
+    def cut_metrics(self, step: int) -> None:
+        """Leave of `metrics.jsonl` the lines up to `step`, atomically: those after it come again."""
+        keep_lines(self.metrics_path, lambda line: line.get("step", step + 1) <= step)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every whole line of `metrics.jsonl`; a torn last line is left out."""
@@ -136,13 +141,29 @@ class Session:
     @property
     def trained(self) -> bool:
         """Whether training has got as far as its first checkpoint, or has ended: its configuration is fixed."""
-        return self.sae_dir.exists() or self.checkpoints_dir.exists()
+        return self.finished or self.checkpoints_dir.exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether its SAE is trained to the end, or was imported."""
+        return self.sae_dir.exists()
+
+    def checkpoint_steps(self) -> list[int]:
+        """The steps of its checkpoints, newest first."""
+        return sorted((int(p.name) for p in self.checkpoints_dir.glob("*") if p.name.isdigit()), reverse=True)
+
+    def resumable(self) -> int | None:
+        """The step from which its training can go on; None where it cannot, or has ended."""
+        if self.finished:
+            return None
+        found = (s for s in self.checkpoint_steps() if (self.checkpoints_dir / str(s) / TRAINING_NAME).is_file())
+        return next(found, None)
 
     def weights_dir(self) -> Path:
         """The folder with the SAE to use: the finished one, else the newest checkpoint. Raises SessionError."""
         if (self.sae_dir / "sae_weights.safetensors").is_file():
             return self.sae_dir
-        steps = sorted((int(p.name) for p in self.checkpoints_dir.glob("*") if p.name.isdigit()), reverse=True)
+        steps = self.checkpoint_steps()
         if not steps:
             raise SessionError(
                 f"session {self.name!r} has no trained SAE yet",
@@ -172,6 +193,7 @@ class Session:
             "steps": latest.get("steps", 0),
             "error": seen.note if seen.state == "failed" else status.error,
             "started": status.started,
+            "resumable": self.resumable(),
             "has_sae": (self.sae_dir / "sae_weights.safetensors").is_file(),
             "has_features": self.database_path.is_file(),
             "latest": latest,

@@ -4,11 +4,12 @@ Knows nothing of what is in them.
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,31 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
                 if isinstance(value, dict):
                     found.append(value)
     return found
+
+
+def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Leave of a JSON-lines file only the objects that are `wanted`, atomically. Torn lines go too."""
+    if not path.exists():
+        return
+    with replacing(path) as beside, path.open("rb") as file, beside.open("wb") as kept:
+        for line in file:
+            with contextlib.suppress(ValueError):
+                value = json.loads(line)
+                if line.endswith(b"\n") and isinstance(value, dict) and wanted(value):
+                    kept.write(line)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line in one write. On an error, as on a full disk, the file is as it was."""
+    with path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        whole = f"{line}\n".encode()
+        try:
+            if file.write(whole) < len(whole):  # what fits is written before a disk is full
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(end)
+            raise
 
 
 def sample_lines(

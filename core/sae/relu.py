@@ -3,11 +3,10 @@
 Anthropic 2024, "Update on how we train SAEs" (transformer-circuits.pub/2024/april-update).
 """
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from core.sae.base import SAE, Losses, squared_error
+from core.sae.base import SAE, Losses, losses, squared_error
 
 
 class ReLU(SAE):
@@ -27,16 +26,8 @@ class ReLU(SAE):
 
     def losses(self, x: Float[Tensor, "n d_in"], *, dead: Bool[Tensor, " d_sae"], warmth: float) -> Losses:
         """`mean_t Σ_d (x̂ − x)² + warmth · λ · mean_t Σ_j z_j ‖W_dec[j]‖`; `dead` plays no part."""
-        z = self.encode(x)
-        mse = squared_error(x, self.decode(z))
-        sparsity = warmth * self.l1_coefficient * (z @ self.W_dec.norm(dim=1)).mean()
-        active = z.detach() > 0
-        return Losses(
-            total=mse + sparsity,
-            mse=mse,
-            sparsity=sparsity,
-            aux=torch.zeros_like(mse),
-            l0=active.sum() / len(x),
-            l1=z.detach().sum() / len(x),
-            fired=active.any(dim=0),
-        )
+        entries = self.encoder(x).above(0.0)
+        z = entries.u.relu()
+        mse = squared_error(x, entries.decode(z, self.W_dec) + self.b_dec)
+        penalty = (z * entries.of(self.W_dec.norm(dim=1))).sum() / len(x)
+        return losses(entries, z, mse, sparsity=warmth * self.l1_coefficient * penalty)

@@ -7,12 +7,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from core.sae.base import SAE, Losses, SparseCode, squared_error
-from core.sae.sparse_ops import decode_sparse, encode_topk
+from core.sae.base import Losses, SparseCode, UnitDecoder, losses, squared_error
 
 
-class TopK(SAE):
-    """`z`: the k largest entries of `relu(u)`, 0 elsewhere. Decoder rows are kept at unit norm in training."""
+class TopK(UnitDecoder):
+    """`z`: the k largest entries of `relu(u)`, 0 elsewhere."""
 
     architecture = "topk"
 
@@ -46,22 +45,11 @@ class TopK(SAE):
 
         Only the encoder's product is dense: `core.sae.sparse_ops`.
         """
-        values, features = encode_topk(x, self.W_enc, self.b_enc, self.b_dec, self.k)
-        x_hat = decode_sparse(values, features, self.W_dec) + self.b_dec
-        mse = squared_error(x, x_hat)
+        entries = self.encoder(x).largest(self.k)
+        z = entries.u.relu()
+        x_hat = entries.decode(z, self.W_dec) + self.b_dec
         aux = self.auxiliary_loss(x, (x - x_hat).detach(), dead)
-        active = values.detach() > 0
-        fired = torch.zeros(self.d_sae, dtype=torch.bool, device=x.device)
-        fired[features[active]] = True
-        return Losses(
-            total=mse + aux,
-            mse=mse,
-            sparsity=torch.zeros_like(mse),
-            aux=aux,
-            l0=active.sum() / len(x),
-            l1=values.detach().sum() / len(x),
-            fired=fired,
-        )
+        return losses(entries, z, squared_error(x, x_hat), aux=aux)
 
     def auxiliary_loss(
         self, x: Float[Tensor, "n d_in"], residual: Float[Tensor, "n d_in"], dead: Bool[Tensor, " d_sae"]
@@ -82,15 +70,3 @@ class TopK(SAE):
         z = torch.zeros_like(u).scatter(1, places, values)
         error = (residual - z @ self.W_dec[dead]).pow(2).sum(dim=1).mean()
         return self.aux_coefficient * min(n_dead / k_aux, 1.0) * error
-
-    @torch.no_grad()
-    def constrain_gradients(self) -> None:
-        """Take the part along each decoder row out of its gradient: it would only change the norm."""
-        if self.W_dec.grad is not None:
-            along = (self.W_dec.grad * self.W_dec).sum(dim=1, keepdim=True)
-            self.W_dec.grad.addcmul_(along, self.W_dec, value=-1)
-
-    @torch.no_grad()
-    def constrain(self) -> None:
-        """Unit decoder rows."""
-        self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)

@@ -1,7 +1,6 @@
-"""Verbs of a session's life: train, clone, stop, logs, ls, show, rm, import, export."""
+"""Verbs of a session's life: train, resume, clone, stop, logs, ls, show, rm."""
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from core import config as configs
 from core import jobs
-from core.errors import SaeTuiError, SessionError, UsageError
+from core.errors import SessionError, UsageError
 from core.session import Session, free_name, listing
 from sae_tui.commands.output import add_set, as_json, figures, session_of, table, watched
 from sae_tui.text import age, safe, size
@@ -25,6 +24,12 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument("--then-all", action="store_true", help="then evaluate and analyse, with the same model")
     add_set(verb)
     verb.set_defaults(run=train)
+
+    verb = verbs.add_parser("resume", help="go on with a training that was stopped, failed or interrupted")
+    verb.add_argument("name", help="the session")
+    verb.add_argument("--detach", action="store_true", help="train in a process of its own and return at once")
+    verb.add_argument("--then-all", action="store_true", help="then evaluate and analyse, with the same model")
+    verb.set_defaults(run=resume)
 
     verb = verbs.add_parser("clone", help="a new session with the configuration of another, to be trained anew")
     verb.add_argument("name", help="the session to take the configuration of")
@@ -49,17 +54,6 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
     verbs.add_parser("ls", help="all sessions").set_defaults(run=ls)
 
-    verb = verbs.add_parser("import", help="make a session from an SAE in SAELens' layout")
-    verb.add_argument("path", type=Path, help="the folder with cfg.json and sae_weights.safetensors")
-    verb.add_argument("--as", dest="name", required=True, metavar="NAME", help="the session's name")
-    add_set(verb)
-    verb.set_defaults(run=import_)
-
-    verb = verbs.add_parser("export", help="copy a session's SAE, in SAELens' layout")
-    verb.add_argument("name", help="the session")
-    verb.add_argument("folder", type=Path, help="a folder that does not exist yet")
-    verb.set_defaults(run=export)
-
 
 def train(args: argparse.Namespace) -> int:
     """`sae-tui train`."""
@@ -69,9 +63,37 @@ def train(args: argparse.Namespace) -> int:
     config = configs.with_absolute_paths(configs.parse(configs.with_settings(values, args.settings)))
     stem = args.preset or args.config.stem.lower()
     session = Session.create(args.sessions, args.name or free_name(args.sessions, stem), config)
+    return _trained(args, session)
+
+
+def resume(args: argparse.Namespace) -> int:
+    """`sae-tui resume`."""
+    session = session_of(args)
+    if (seen := session.observed()).active:
+        raise SessionError(
+            f"a job works on session {session.name!r} already: {session.status().job}, {seen.state}",
+            hint=f"`sae-tui logs -f {session.name}` follows it",
+        )
+    if session.finished:
+        raise SessionError(
+            f"the training of session {session.name!r} has ended: there is nothing to resume",
+            hint=f"`sae-tui clone {session.name}` takes its configuration to a new one",
+        )
+    if seen.state == "new":
+        raise SessionError(
+            f"the training of session {session.name!r} never began: there is nothing to resume",
+            hint=f"`sae-tui clone {session.name} --detach` trains its configuration from the beginning",
+        )
+    if session.resumable() is None and not session.checkpoint_steps():
+        sys.stderr.write(f"{session.name} had not come to its first checkpoint: it is trained from the beginning\n")
+    return _trained(args, session, keep=True)
+
+
+def _trained(args: argparse.Namespace, session: Session, *, keep: bool = False) -> int:
+    """Train the session, here or in a process of its own, and what `--then-all` asks for besides."""
     if args.detach:
         return _started(args, session)
-    code = foreground(session, ("train", "evaluate", "analyze") if args.then_all else ("train",))
+    code = foreground(session, ("train", "evaluate", "analyze") if args.then_all else ("train",), keep=keep)
     if code == 0 or args.json:
         _show(args, session)
     return code
@@ -91,8 +113,8 @@ def clone(args: argparse.Namespace) -> int:
     return 0
 
 
-def foreground(session: Session, verbs: Sequence[jobs.Verb], *, measure: bool = False) -> int:
-    """Do the verbs in this process; a session whose training could not even begin is removed again.
+def foreground(session: Session, verbs: Sequence[jobs.Verb], *, measure: bool = False, keep: bool = False) -> int:
+    """Do the verbs in this process; a session whose training could not even begin is removed again, unless `keep`.
 
     `measure` is as `flow.stages` takes it.
     """
@@ -102,13 +124,15 @@ def foreground(session: Session, verbs: Sequence[jobs.Verb], *, measure: bool = 
         for _ in watched(jobs.chain(session, verbs, flow.stages(session, measure=measure))):
             pass
     except UsageError:
-        if not session.checkpoints_dir.exists():
+        if not keep and not session.checkpoints_dir.exists():
             session.delete()
         raise
     if session.observed().state == "stopped":
-        kept = (
-            f"a checkpoint is in {session.checkpoints_dir}" if session.checkpoints_dir.exists() else "nothing to keep"
-        )
+        kept = "nothing to keep"
+        if session.checkpoints_dir.exists():
+            kept = f"a checkpoint is in {session.checkpoints_dir}"
+        if session.resumable():
+            kept += f"; `sae-tui resume {session.name}` goes on from it"
         sys.stderr.write(f"sae-tui: stopped; {safe(kept)}\n")
         return 130
     return 0
@@ -186,12 +210,10 @@ def _show(args: argparse.Namespace, session: Session) -> None:
         ("state", f"{summary['state']} ({summary['job']})" if summary["job"] else summary["state"]),
         ("note", summary["note"]),
         ("model", f"{config.model.name}  {config.model.hook}  {config.model.dtype}"),
-        (
-            "sae",
-            f"{config.sae.architecture}" + (f" k={config.sae.k}" if config.sae.architecture == "topk" else ""),
-        ),
+        ("sae", f"{config.sae.architecture} {config.sae.sparsity}"),
         ("corpus", config.corpus.name),
         ("step", f"{summary['step']} of {summary['steps']}" if summary["steps"] else ""),
+        ("resume", _resume_line(session, summary)),
         ("size", size(summary["size_bytes"])),
         (
             "features",
@@ -208,6 +230,12 @@ def _show(args: argparse.Namespace, session: Session) -> None:
             print(f"  {line}")
 
 
+def _resume_line(session: Session, summary: dict[str, Any]) -> str:
+    if summary["resumable"] is None or session.observed().active:
+        return ""
+    return f"from step {summary['resumable']:,}: `sae-tui resume {session.name}`"
+
+
 def remove(args: argparse.Namespace) -> int:
     """`sae-tui rm`."""
     session = session_of(args)
@@ -222,29 +250,4 @@ def remove(args: argparse.Namespace) -> int:
         as_json({"name": session.name, "deleted": True})
     else:
         print(f"{session.name} is deleted")
-    return 0
-
-
-def import_(args: argparse.Namespace) -> int:
-    """`sae-tui import`."""
-    from core import flow
-
-    session = flow.import_sae(args.sessions, args.path, args.name, args.settings)
-    _show(args, session)
-    return 0
-
-
-def export(args: argparse.Namespace) -> int:
-    """`sae-tui export`."""
-    session = session_of(args)
-    if args.folder.exists():
-        raise SessionError(f"{args.folder} exists already", hint="name a folder that does not")
-    try:
-        shutil.copytree(session.weights_dir(), args.folder)
-    except OSError as error:
-        raise SaeTuiError(f"{args.folder} cannot be written", hint=str(error)) from None
-    if args.json:
-        as_json({"name": session.name, "folder": str(args.folder)})
-    else:
-        print(f"{session.name} is in {safe(str(args.folder))}; sae-lens reads it with SAE.load_from_disk")
     return 0

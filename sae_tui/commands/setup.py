@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from core import cache
 from core import config as configs
 from core.errors import SaeTuiError
 from sae_tui.commands import demo
@@ -35,6 +36,11 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument("--all", action="store_true", help="of every block, not only the first")
     add_set(verb)
     verb.set_defaults(run=hooks)
+
+    verb = verbs.add_parser("cache", help="activations that are kept on disk: list them, remove some")
+    verb.add_argument("--remove", action="append", default=[], metavar="NAME", help="delete one; may be repeated")
+    verb.add_argument("--remove-all", action="store_true", help="delete every one")
+    verb.set_defaults(run=cached)
 
     verb = verbs.add_parser("doctor", help="what this machine has: terminal, torch, GPU, model, cache")
     verb.set_defaults(run=doctor)
@@ -66,6 +72,27 @@ def hooks(args: argparse.Namespace) -> int:
         table(("hook point", "width", "module"), rows, left=("hook point", "module"))
         if not args.all:
             print("\nblocks.0 stands for every block; --all lists them")
+    return 0
+
+
+def cached(args: argparse.Namespace) -> int:
+    """`sae-tui cache`."""
+    folder = cache.caches_dir()
+    names = [found.name for found in cache.listing(folder)] if args.remove_all else args.remove
+    freed = sum(cache.remove(folder, name) for name in names)
+    left = cache.listing(folder)
+    if args.json:
+        found = [{"name": c.name, "rows": c.rows, "d_in": c.d_in, "bytes": c.size_bytes(), **c.about} for c in left]
+        as_json({"folder": str(folder), "freed_bytes": freed, "caches": found})
+        return 0
+    if names:
+        print(f"removed {len(names)}, {size(freed)} freed")
+    if left:
+        rows = ((c.name, c.rows, size(c.size_bytes()), *c.about.values()) for c in left)
+        text = ("name", "size", *left[0].about)
+        table(("name", "activations", "size", *left[0].about), rows, left=text)
+    elif not names:
+        print(f"no activations are kept in {folder}; training.cache keeps those of a run")
     return 0
 
 
@@ -146,13 +173,13 @@ def _model() -> dict[str, Any]:
     from core.models import bundled
 
     gguf = bundled.gguf_path()
-    cache = bundled.cache_dir()
-    converted = sorted((cache / "models").glob("*/config.json"))
-    there = next(p for p in (cache, *cache.parents) if p.exists())
+    folder = cache.cache_dir()
+    converted = sorted((folder / "models").glob("*/config.json"))
+    there = next(p for p in (folder, *folder.parents) if p.exists())
     return {
         "embedded model": f"{gguf.name} (Q4_1, 4 bit)" if gguf else f"not installed: {bundled.INSTALL}",
         "converted": ", ".join(p.parent.name for p in converted) or "not yet: the first run does it, in half a minute",
-        "cache": str(cache),
+        "cache": str(folder),
         "free there": size(shutil.disk_usage(there).free),
         "hub": "off (HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") == "1" else "on",
     }

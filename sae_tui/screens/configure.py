@@ -16,7 +16,7 @@ from core.session import Session, free_name
 from sae_tui.screens import draft
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.dialogs import Ask
-from sae_tui.screens.draft import NAME, ONLY, PRESET, THEN, Checked
+from sae_tui.screens.draft import NAME, PRESET, THEN, Checked
 from sae_tui.screens.editor import edited
 from sae_tui.screens.page import Page
 from sae_tui.text import safe
@@ -165,8 +165,9 @@ class ConfigurePage(Page):
 
     def _wanted(self, row: Row) -> bool:
         """Whether a row is shown: not what the architecture has no use for, nor the rest unless it was asked for."""
-        only = ONLY.get(row.entry.name)
-        return only in (None, self._texts.get("sae.architecture")) and (self._everything or not row.group)
+        only = row.entry.only
+        used = not only or self._texts.get("sae.architecture") in only
+        return used and (self._everything or not row.group)
 
     def _found(self, checked: Checked) -> None:
         self._checked = checked

@@ -13,6 +13,7 @@ from textual.content import Content
 
 from core import config as configs
 from core import estimate, fields
+from core.architectures import SPARSITY
 from core.config import RunConfig
 from core.errors import ConfigError, SessionError
 from core.model_facts import ModelFacts, cached
@@ -25,14 +26,12 @@ PLAIN = "plain"
 """Beside the presets: every field at its default."""
 FIRST = (
     "model.name", "model.hook", "model.dtype", "device", "corpus.name", "tokens.context", "sae.architecture",
-    "sae.d_sae", "sae.k", "sae.l1_coefficient", "budget.activations", "training.lr", "training.batch_activations",
-    "evaluation.activations", "analysis.activations",
+    "sae.d_sae", "sae.k", "sae.l1_coefficient", "sae.l0_coefficient", "budget.activations", "training.lr",
+    "training.batch_activations", "evaluation.activations", "analysis.activations",
 )  # fmt: skip
 """The fields that matter first, in this order."""
 NAME, PRESET, THEN = "session", "preset", "then"
 """Rows that are no fields of a configuration."""
-ONLY = {"sae.k": "topk", "sae.aux_coefficient": "topk", "sae.l1_coefficient": "relu", "sae.l1_warmup_steps": "relu"}
-"""Fields that one architecture alone has a use for."""
 
 
 def presets() -> list[str]:
@@ -70,6 +69,8 @@ def rest() -> dict[str, tuple[str, list[Entry]]]:
 def entry(field: fields.Field) -> Entry:
     """A field as a row: what it is for beside it, and in full with its bounds and default while one is in it."""
     description = field.description
+    if field.only:  # it is shown for these alone
+        description = description.partition(": ")[2]
     words = description.replace("`", "")
     limits = " | ".join(field.choices) or field.bounds
     details = [
@@ -79,7 +80,8 @@ def entry(field: fields.Field) -> Entry:
     ]
     return Entry(
         name=field.name, label=field.name if field.name in FIRST else field.name.rpartition(".")[2],
-        choices=field.choices, note=words, help=". ".join(filter(None, details)) + ".", placeholder=_empty(field.name),
+        choices=field.choices, only=field.only, note=words, help=". ".join(filter(None, details)) + ".",
+        placeholder=_empty(field.name),
     )  # fmt: skip
 
 
@@ -88,7 +90,7 @@ def suggested(texts: Mapping[str, str]) -> str:
     model = texts.get("model.name", "").rstrip("/").rpartition("/")[2]
     layer = re.match(r"blocks\.(\d+)\.", texts.get("model.hook", ""))
     architecture = texts.get("sae.architecture", "")
-    k = texts.get("sae.k", "") if architecture == "topk" else ""
+    k = texts.get("sae.k", "") if SPARSITY.get(architecture, ("", ""))[1] == "k" else ""
     words = f"{model}-{f'l{layer[1]}-' if layer else ''}{architecture}{k}".lower()
     return re.sub(r"[^a-z0-9._-]+", "-", words).strip("-._") or "run"
 

@@ -168,6 +168,8 @@ class RunsPage(RunActions):
                 return seen is not None
             case "stop":
                 return active
+            case "resume":
+                return seen is not None and not active and seen.resumable
             case "delete" | "train" | "evaluate" | "analyze":
                 return seen is not None and not active
             case "sort":

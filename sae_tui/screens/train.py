@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from subprocess import Popen
 from typing import Any
 
 from textual import on
@@ -52,11 +53,13 @@ class TrainPage(Page):
         self._asked = False
         """Whether a person waits for the curves; while they only grow they come in turn."""
         self._trouble: Content | None = None
-        self._at_work = False
-        """Whether a job works on the session."""
+        self._at_work = self._resumable = False
+        """Whether a job works on the session; whether none does, and its training did not end."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A job can be paused and stopped while there is one."""
+        """A job can be paused and stopped while there is one, and a training that did not end resumed while not."""
+        if action == "resume":
+            return self._resumable
         return self._at_work if action in ("pause", "stop") else super().check_action(action, parameters)
 
     def body(self) -> Iterator[Widget]:
@@ -95,8 +98,10 @@ class TrainPage(Page):
             self._pace.note(time.time(), (status.pid, status.job, status.phase), status.done)
         else:
             self._pace.forget()
-        if (active := seen is not None and seen.observed.active) != self._at_work:
-            self._at_work = active
+        active = seen is not None and seen.observed.active
+        resumable = seen is not None and seen.resumable and not active
+        if (active, resumable) != (self._at_work, self._resumable):
+            self._at_work, self._resumable = active, resumable
             self.refresh_bindings()
         if seen is None or self._looking:  # there is nothing to read, or that takes long
             self._tell()
@@ -309,6 +314,20 @@ class TrainPage(Page):
         self.app.push_screen(
             Ask(f"Stop {what} of {session.name}?", (("s", "stop it"), ("c", "let it run")), detail=kept), answered
         )
+
+    def action_resume(self) -> None:
+        """Go on with a training that did not end, then evaluate and analyse it."""
+        seen = self._seen
+        if seen is None or not self._resumable:
+            return
+        session = seen.session
+
+        def started(process: Popen[bytes]) -> None:
+            self.app.started.append(process)
+            self.app.say(f"{session.name} goes on from its checkpoint")
+            self.app.tick()
+
+        self.background(lambda: jobs.start(session, "train", jobs.THEN), started, group=f"start {session.name}")
 
     def action_next(self) -> None:
         """The next pane."""

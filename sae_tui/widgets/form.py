@@ -43,6 +43,8 @@ class Entry:
     """Said in full, by whoever has the form, while one is in the row."""
     placeholder: str = ""
     """What empty means."""
+    only: Sequence[str] = ()
+    """The architectures that have a use for it; empty: all."""
 
 
 class Row:

@@ -135,6 +135,7 @@ def trouble(seen: Seen, saved: Mapping[int, float]) -> Content | None:
 def _do(seen: Seen, saved: Mapping[int, float]) -> str:
     """What helps after an end that nobody wanted."""
     kept = f"checkpoint {max(saved)} is kept" if saved else ""
+    kept += ", r: train on from it" if seen.resumable else ""
     again = "1, then c: the same run again, changed" if seen.status.job == "train" else ""
     return "\n  " + "  ·  ".join(part for part in (kept, "v: what it printed", again) if part)
 

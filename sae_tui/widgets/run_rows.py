@@ -8,6 +8,7 @@ from typing import Any
 from rich.cells import cell_len
 from textual.content import Content
 
+from core.architectures import SPARSITY
 from core.overview import Seen
 from sae_tui.text import age, compact, figure, safe, size
 from sae_tui.widgets.bars import state
@@ -184,9 +185,9 @@ def _configured(values: Mapping[str, Any], width: int) -> list[Content]:
 
     if not values:
         return [Content.styled("its config.toml cannot be read", "$error")]
-    topk = values.get("sae.architecture") == "topk"
+    symbol, field = SPARSITY.get(str(values.get("sae.architecture")), ("k", "k"))
     features = get("sae.d_sae") if values.get("sae.d_sae") else f"{get('sae.expansion') or '8'} × d_in"
-    sparsity = f"k {get('sae.k')}" if topk else f"λ {get('sae.l1_coefficient')}"
+    sparsity = f"{symbol} {get(f'sae.{field}')}"
     return [
         *_row("model", f"{get('model.name')} {get('model.dtype')}", width),
         *_row("hook", get("model.hook"), width),

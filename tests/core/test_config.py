@@ -47,7 +47,10 @@ def test_the_example_names_every_field_and_reads_back_as_the_defaults():
         ({"sae": {"k": "many"}}, "sae.k = 'many'"),
         ({"sae": {"k": 50, "d_sae": 40}}, "k = 50 is larger than d_sae = 40"),
         ({"sae": {"d_sae": 40, "expansion": 2}}, "not both"),
-        ({"sae": {"architecture": "tpok"}}, "sae.architecture = 'tpok': input should be 'topk' or 'relu'"),
+        (
+            {"sae": {"architecture": "tpok"}},
+            "sae.architecture = 'tpok': input should be 'topk', 'batchtopk', 'matryoshka', 'relu', 'gated' or",
+        ),
         ({"device": "gpu"}, "device = 'gpu'"),
         ({"budget": {"activations": 0}}, "budget.activations = 0"),
         ({"training": {"batch_activations": 4096, "buffer_activations": 5000}}, "cannot mix batches"),

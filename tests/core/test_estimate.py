@@ -1,12 +1,14 @@
 """What a run will cost, against runs that were made; and what is refused before the start."""
 
 import json
+import re
 
 import pytest
 
 from core import config, estimate, flow, jobs
 from core.model_facts import SMOLLM2
 from core.session import Session
+from core.training import checkpoint
 from tests.core.test_flow import session_with
 
 
@@ -103,9 +105,20 @@ def test_free_memory_is_the_gpus_where_there_is_one(monkeypatch):
     assert estimate.free_memory("auto")[0] == "CPU" and estimate.free_memory("cpu")[1] > 1e6
 
 
+def test_a_run_that_does_not_fit_is_told_with_what_to_make_smaller(monkeypatch):
+    values = {"model": {"name": "smollm2"}, "device": "cpu", "sae": {"d_sae": 1_000_000}}
+    monkeypatch.setattr(estimate.machine, "memory", lambda: (6 * 10**9, 8 * 10**9))
+    words = estimate.tight(config.parse(values))
+    assert re.search(r"needs about [\d.]+ GB \([\d.]+ GB for SAE and optimizer\) of memory", words)
+    assert "the CPU has 8.0 GB, 6.0 GB of it free now" in words and "a lower sae.d_sae (now 1,000,000)" in words
+    assert estimate.tight(config.parse({**values, "sae": {"d_sae": 1_024, "k": 8}})) == ""
+    values |= {"sae": {"d_sae": 64}, "training": {"buffer_activations": 10**8}, "budget": {"activations": 10**9}}
+    assert "a lower training.buffer_activations (now 100,000,000)" in estimate.tight(config.parse(values))
+
+
 def test_free_disk_is_that_of_a_folder_yet_to_come(tmp_path):
     assert estimate.free_disk(tmp_path / "a" / "b") > 0
 
 
 def test_it_keeps_as_many_checkpoints_as_the_run_does():
-    assert estimate.CHECKPOINTS == flow.KEPT_CHECKPOINTS
+    assert estimate.CHECKPOINTS == checkpoint.KEPT

@@ -8,10 +8,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from core import config, flow, jobs
+from core import config, flow, importing, jobs
 from core.errors import ConfigError, CorpusError, ModelError, SessionError
 from core.records import Notice, Progress, StepReport
 from core.session import Session
+from core.training import data
+
+
+def imported_from(root, source, *settings):
+    """The session that an import makes, and what it says."""
+    said = []
+    work = importing.import_sae(root, str(source), "theirs", settings)
+    while True:
+        try:
+            said.append(next(work))
+        except StopIteration as ended:
+            return ended.value, [r.message for r in said if isinstance(r, Notice)]
 
 
 def session_with(tmp_path, values, name="toy", **parts):
@@ -170,7 +182,8 @@ def test_an_imported_sae_is_ready_to_be_used(tmp_path, toy_values):
     list(flow.train(session))
 
     settings = [f"{part}.{k}={v}" for part in ("corpus", "evaluation") for k, v in toy_values[part].items()]
-    imported = flow.import_sae(tmp_path, session.sae_dir, "theirs", settings)
+    imported, said = imported_from(tmp_path, session.sae_dir, *settings)
+    assert said == [f"{session.sae_dir} is SAELens's topk: 32 -> 96 features"]
     assert imported.config().model.hook == "blocks.1.hook_resid_post" and imported.config().sae.k == 8
     list(flow.evaluate(imported))
     list(flow.evaluate(session))
@@ -199,7 +212,7 @@ def test_a_checkpoint_that_cannot_be_written_on_a_stop_is_a_failure_and_not_sile
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(flow.files, "save", full)
+    monkeypatch.setattr(flow.checkpoint, "save", full)
     with pytest.raises(OSError, match="No space"):
         for record in jobs.run(session, "train", flow.train(session)):
             if isinstance(record, StepReport) and record.step == 3:
@@ -221,10 +234,37 @@ def test_an_imported_sae_that_does_not_say_its_hook_needs_to_be_told(tmp_path, t
     del values["metadata"]["hook_name"]
     (session.sae_dir / "cfg.json").write_text(json.dumps(values))
     with pytest.raises(ModelError, match=r"model\.hook"):
-        flow.import_sae(tmp_path, session.sae_dir, "theirs")
+        imported_from(tmp_path, session.sae_dir)
     assert not (tmp_path / "theirs").exists()
-    imported = flow.import_sae(tmp_path, session.sae_dir, "theirs", ["model.hook=blocks.1.hook_resid_post"])
+    imported, _ = imported_from(tmp_path, session.sae_dir, "model.hook=blocks.1.hook_resid_post")
     assert json.loads((imported.sae_dir / "cfg.json").read_text())["metadata"]["hook_name"].endswith("resid_post")
+
+
+def test_an_imported_sae_that_does_not_fit_its_model_is_refused_before_anything_is_written(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values)
+    list(flow.train(session))
+    for setting, says in (
+        ("model.hook=blocks.1.mlp.hook_post", "takes 32 dimensions, but blocks.1.mlp.hook_post .* has 64"),
+        ("model.hook=blocks.9.hook_resid_post", "there is no blocks.9"),
+        ("model.name=./nowhere", "no model folder"),
+    ):
+        with pytest.raises(ModelError, match=says):
+            imported_from(tmp_path, session.sae_dir, setting)
+    assert not (tmp_path / "theirs").exists()
+
+
+def test_an_imported_sae_of_processed_weights_says_so(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values)
+    list(flow.train(session))
+    path = session.sae_dir / "cfg.json"
+    values = json.loads(path.read_text())
+    values["metadata"] |= {
+        "model_class_name": "HookedTransformer",
+        "model_from_pretrained_kwargs": {"center_writing_weights": True, "fold_ln": False},
+    }
+    path.write_text(json.dumps(values))
+    _, said = imported_from(tmp_path, session.sae_dir)
+    assert len(said) == 2 and "weights that HookedTransformer had processed (the residual stream centred)" in said[1]
 
 
 def test_local_paths_are_kept_absolute(tmp_path, toy_values, monkeypatch):
@@ -250,7 +290,7 @@ def test_a_default_buffer_mixes_hundreds_of_documents():
     cfg = config.RunConfig()
     documents = corpus.documents(cfg.corpus, "train", seed=0)
     blocks = tokens.blocks(documents, Words(), cfg.tokens)
-    mixed = corpus.shuffled(blocks, flow.BLOCK_BUFFER, random.Random(0))
+    mixed = corpus.shuffled(blocks, data.BLOCK_BUFFER, random.Random(0))
     first = [next(mixed) for _ in range(cfg.training.buffer_activations // cfg.tokens.context)]
     seen = [{int(d) for d in block.doc if d >= 0} for block in first]
     assert len(set().union(*seen)) >= 500

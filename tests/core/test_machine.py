@@ -65,3 +65,21 @@ def test_a_driver_that_goes_away_says_nothing(monkeypatch):
 
     monkeypatch.setattr(machine, "_nvml", Gone)
     assert machine.gpus(set()) == ()
+
+
+def test_the_memory_there_is_is_that_of_the_smallest_share_above(tmp_path, monkeypatch):
+    free, total = machine.memory()
+    assert 0 < free <= total
+    inner = tmp_path / "groups" / "job" / "step"
+    inner.mkdir(parents=True)
+    job, groups = inner.parent, inner.parent.parent
+    for folder, limit, used in ((inner, "max", 900), (job, "5000", 3_000), (groups, "9000", 4_000)):
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text("anon 10\ninactive_file 500\n")
+    (tmp_path / "own").write_text("4:memory:/old\n0::/job/step\n")
+    monkeypatch.setattr(machine, "OWN_GROUP", tmp_path / "own")
+    monkeypatch.setattr(machine, "GROUPS", tmp_path / "groups")
+    assert machine.memory() == (2_500, 5_000)
+    monkeypatch.setattr(machine, "OWN_GROUP", tmp_path / "none")
+    assert machine.memory()[1] == total

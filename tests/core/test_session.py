@@ -141,3 +141,22 @@ def test_a_file_of_any_length_is_sampled_and_a_short_one_read_whole(tmp_path: Pa
     assert sample_lines(path, 10, start=middle)[0] == sampled[4]
     path.write_text('{"step": 1}\n[1]\nnonsense\n{"step": 2}\n')
     assert [line["step"] for _, line in sample_lines(path, 10)] == [1, 2]
+
+
+def test_metrics_are_cut_to_the_steps_of_a_checkpoint(session):
+    session.cut_metrics(0)
+    assert not session.metrics_path.exists()
+    session.metrics_path.write_text('{"step": 1, "x": 0.1}\nrubbish\n{"step": 3}\n{"step": 2}\n{"x": 1}\n{"step": 2')
+    session.cut_metrics(2)
+    assert session.metrics_path.read_text() == '{"step": 1, "x": 0.1}\n{"step": 2}\n'
+
+
+def test_a_training_goes_on_from_the_newest_checkpoint_that_holds_its_state(session):
+    assert session.resumable() is None and not session.trained and session.checkpoint_steps() == []
+    for step, name in ((2, "training.json"), (10, "training.json"), (11, "cfg.json")):
+        folder = session.checkpoints_dir / str(step)
+        folder.mkdir(parents=True)
+        (folder / name).write_text("{}")
+    assert session.checkpoint_steps() == [11, 10, 2] and session.resumable() == 10
+    session.sae_dir.mkdir()
+    assert session.finished and session.trained and session.resumable() is None

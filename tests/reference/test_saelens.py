@@ -6,6 +6,10 @@ import torch
 
 from core.evaluate import Reconstruction
 from core.sae import files
+from core.sae.batchtopk import BatchTopK
+from core.sae.gated import Gated
+from core.sae.jumprelu import JumpReLU
+from core.sae.matryoshka import Matryoshka
 from core.sae.relu import ReLU
 from core.sae.topk import TopK
 
@@ -32,7 +36,32 @@ def batch(rows=200):
     return torch.randn(rows, D_IN, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("make", [lambda: TopK(D_IN, D_SAE, K), lambda: ReLU(D_IN, D_SAE)])
+def gated(**options):
+    """With magnitudes unlike those it begins with."""
+    sae = Gated(D_IN, D_SAE, **options)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        sae.r_mag += 0.3 * torch.randn(D_SAE, generator=generator)
+        sae.b_mag += 0.3 * torch.randn(D_SAE, generator=generator)
+    return sae
+
+
+def jumprelu(**options):
+    """With thresholds unlike those it begins with."""
+    sae = JumpReLU(D_IN, D_SAE, **options)
+    with torch.no_grad():
+        sae.threshold.copy_(torch.rand(D_SAE, generator=torch.Generator().manual_seed(5)))
+    return sae
+
+
+def batchtopk():
+    """With a threshold."""
+    sae = BatchTopK(D_IN, D_SAE, K)
+    sae.threshold.fill_(0.8)
+    return sae
+
+
+@pytest.mark.parametrize("make", [lambda: TopK(D_IN, D_SAE, K), lambda: ReLU(D_IN, D_SAE), gated, jumprelu, batchtopk])
 def test_what_we_write_sae_lens_loads_and_runs_to_the_same_output(make, tmp_path):
     sae, x = initialised(make()), batch()
     files.save(sae, tmp_path / "sae", METADATA)
@@ -51,7 +80,17 @@ def their_standard():
     return sae_lens.StandardSAE(sae_lens.StandardSAEConfig(d_in=D_IN, d_sae=D_SAE))
 
 
-@pytest.mark.parametrize("make", [lambda: their_topk(False), lambda: their_topk(True), their_standard])
+def their_gated():
+    return sae_lens.GatedSAE(sae_lens.GatedSAEConfig(d_in=D_IN, d_sae=D_SAE))
+
+
+def their_jumprelu():
+    return sae_lens.JumpReLUSAE(sae_lens.JumpReLUSAEConfig(d_in=D_IN, d_sae=D_SAE))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: their_topk(False), lambda: their_topk(True), their_standard, their_gated, their_jumprelu]
+)
 def test_what_sae_lens_writes_we_load_and_run_to_the_same_output(make, tmp_path):
     theirs, x = make(), batch()
     generator = torch.Generator().manual_seed(3)
@@ -65,10 +104,18 @@ def test_what_sae_lens_writes_we_load_and_run_to_the_same_output(make, tmp_path)
     torch.testing.assert_close(sae.encode(x), theirs.encode(x), rtol=1e-4, atol=1e-5)
 
 
+THEIR = {"b_enc": "b_gate"}
+
+
+def named(ours, name, theirs):
+    """A tensor of theirs by our name."""
+    return getattr(theirs, THEIR.get(name, name) if isinstance(ours, Gated) else name)
+
+
 def copied(ours, theirs):
     with torch.no_grad():
-        for name in files.TENSORS:
-            getattr(theirs, name).copy_(getattr(ours, name))
+        for name, parameter in ours.named_parameters():
+            named(ours, name, theirs).copy_(parameter)
     return theirs
 
 
@@ -82,10 +129,10 @@ def their_losses(theirs, x, dead, coefficients):
 
 
 def assert_same_gradients(ours, theirs):
-    for name in files.TENSORS:
+    for name, parameter in ours.named_parameters():
         torch.testing.assert_close(
-            getattr(ours, name).grad,
-            getattr(theirs, name).grad,
+            parameter.grad,
+            named(ours, name, theirs).grad,
             rtol=1e-3,
             atol=1e-4,
             msg=lambda m, n=name: f"{n}: {m}",
@@ -131,6 +178,62 @@ def test_relu_loss_and_gradients_equal_sae_lens():
     out = their_losses(theirs, x, None, {"l1": 0.7})
     assert losses.total.item() == pytest.approx(out.loss.item(), rel=1e-5)
     assert losses.sparsity.item() == pytest.approx(out.losses["l1_loss"].item(), rel=1e-5)
+    losses.total.backward()
+    out.loss.backward()
+    assert_same_gradients(ours, theirs)
+
+
+def test_gated_loss_and_gradients_equal_sae_lens():
+    ours, x = initialised(gated(l1_coefficient=0.7)), batch()
+    theirs = copied(
+        ours, sae_lens.GatedTrainingSAE(sae_lens.GatedTrainingSAEConfig(d_in=D_IN, d_sae=D_SAE, l1_coefficient=0.7))
+    )
+    losses = ours.losses(x, dead=torch.zeros(D_SAE, dtype=torch.bool), warmth=1.0)
+    out = their_losses(theirs, x, None, {"l1": 0.7})
+    assert losses.total.item() == pytest.approx(out.loss.item(), rel=1e-5)
+    losses.total.backward()
+    out.loss.backward()
+    assert_same_gradients(ours, theirs)
+
+
+@pytest.mark.parametrize("penalty", ["step", "tanh", "quadratic"])
+def test_jumprelu_loss_and_gradients_equal_sae_lens(penalty):
+    ours = jumprelu(penalty=penalty, l0_coefficient=0.3, target_l0=9.0, bandwidth=0.4, pre_act_coefficient=0.1)
+    ours, x = initialised(ours), batch()
+    config = sae_lens.JumpReLUTrainingSAEConfig(
+        d_in=D_IN, d_sae=D_SAE, l0_coefficient=0.3, jumprelu_bandwidth=0.4, pre_act_loss_coefficient=0.1,
+        jumprelu_sparsity_loss_mode=penalty, target_l0=9.0, jumprelu_tanh_scale=4.0,
+    )  # fmt: skip
+    theirs = copied(ours, sae_lens.JumpReLUTrainingSAE(config))
+    dead = torch.zeros(D_SAE, dtype=torch.bool)
+    dead[:5] = True
+    losses = ours.losses(x, dead=dead, warmth=1.0)
+    out = their_losses(theirs, x, dead, {"l0": 0.3})
+    assert losses.total.item() == pytest.approx(out.loss.item(), rel=1e-5)
+    losses.total.backward()
+    out.loss.backward()
+    assert_same_gradients(ours, theirs)
+
+
+@pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka"])
+def test_batchtopk_and_matryoshka_losses_and_gradients_equal_sae_lens(architecture):
+    if architecture == "batchtopk":
+        ours = BatchTopK(D_IN, D_SAE, K)
+        theirs = sae_lens.BatchTopKTrainingSAE(
+            sae_lens.BatchTopKTrainingSAEConfig(d_in=D_IN, d_sae=D_SAE, k=K, rescale_acts_by_decoder_norm=False)
+        )
+    else:
+        ours = Matryoshka(D_IN, D_SAE, K, levels=3)
+        theirs = sae_lens.MatryoshkaBatchTopKTrainingSAE(
+            sae_lens.MatryoshkaBatchTopKTrainingSAEConfig(
+                d_in=D_IN, d_sae=D_SAE, k=K, matryoshka_widths=list(ours.widths), rescale_acts_by_decoder_norm=False
+            )
+        )
+    ours, x = initialised(ours, unit=True), batch()
+    theirs = copied(ours, theirs)
+    losses = ours.losses(x, dead=torch.zeros(D_SAE, dtype=torch.bool), warmth=1.0)
+    out = their_losses(theirs, x, None, {})
+    assert losses.total.item() == pytest.approx(out.loss.item(), rel=1e-5)
     losses.total.backward()
     out.loss.backward()
     assert_same_gradients(ours, theirs)

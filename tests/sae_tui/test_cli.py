@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import tomlkit
+import torch
+from safetensors.torch import load_file
 
 from core import config, labels
 from core.session import Session
@@ -149,8 +151,56 @@ def test_export_and_import_carry_the_sae(cli, trained, tmp_path):
     code, out, err = cli("import", tmp_path / "out", "--as", "copied", "--set", corpus, "--json")
     assert code == 0, err
     assert json.loads(out)["has_sae"]
-    assert cli("export", "toy", tmp_path / "out")[0] == 2
     assert cli("rm", "copied", "--yes")[0] == 0 and not (trained / "copied").exists()
+
+
+def test_export_writes_over_what_is_there_only_when_told_to(cli, trained, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, out, _ = cli("export", "toy", tmp_path / "empty", "--json")
+    assert code == 0 and json.loads(out) == {"name": "toy", "folder": str(tmp_path / "empty")}
+    names = ["cfg.json", "sae_weights.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "empty").iterdir()) == names
+    (tmp_path / "empty" / "notes.txt").write_text("mine")
+    (tmp_path / "empty" / "cfg.json").write_text("other")
+    code, _, err = cli("export", "toy", tmp_path / "empty")
+    assert code == 2 and "add --force" in err
+    code, out, _ = cli("export", "toy", tmp_path / "empty", "--force")
+    assert code == 0 and str(tmp_path / "empty") in out
+    assert sorted(p.name for p in (tmp_path / "empty").iterdir()) == sorted([*names, "notes.txt"])
+    assert (tmp_path / "empty" / "cfg.json").read_text() == (trained / "toy" / "sae" / "cfg.json").read_text()
+    code, _, err = cli("export", "toy", tmp_path / "empty" / "notes.txt", "--force")
+    assert code == 2 and "is a file" in err
+
+
+def test_plain_tensors_are_imported_with_what_they_do_not_say_and_evaluated(cli, trained, toy_values, tmp_path):
+    found = load_file(trained / "toy" / "sae" / "sae_weights.safetensors")
+    mean = torch.full((32,), 0.5)
+    bias = found["b_enc"] - mean @ found["W_enc"]  # only the mean is subtracted there, and this is the same SAE
+    plain = {"encoder.weight": found["W_enc"].T, "encoder.bias": bias, "decoder.weight": found["W_dec"].T}
+    torch.save({**plain, "decoder.bias": mean, "mean": found["b_dec"] - mean}, tmp_path / "sae.pth")
+    code, _, err = cli("import", tmp_path / "sae.pth", "--as", "plain")
+    assert code == 2 and "do not say its model.name: add --set model.name=" in err
+    settings = [f"model.{name}={value}" for name, value in toy_values["model"].items()]
+    settings += [f"corpus.name={toy_values['corpus']['name']}", "sae.k=8", "tokens.context=32"]
+    settings += [f"evaluation.{name}={value}" for name, value in toy_values["evaluation"].items()]
+    words = [word for setting in settings for word in ("--set", setting)]
+    code, out, err = cli("import", tmp_path / "sae.pth", "--as", "plain", *words)
+    assert code == 0 and "topk k=8" in out, err
+    assert f"{tmp_path / 'sae.pth'} is tensors alone, taken for topk: 32 -> 96 features" in err
+    assert cli("evaluate", "plain")[0] == 0
+    fvu = json.loads(cli("show", "plain", "--json")[1])["evaluation"]["fvu"]
+    assert fvu == pytest.approx(json.loads(cli("show", "toy", "--json")[1])["evaluation"]["fvu"], rel=1e-4)
+    assert cli("rm", "plain", "--yes")[0] == 0
+
+
+def test_an_sae_is_imported_by_name_from_the_hub(cli, trained, toy_values, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    assert cli("export", "toy", tmp_path / "snapshot" / "layer_1")[0] == 0
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path / "snapshot"))
+    code, out, err = cli("import", "some/repo:layer_1", "--as", "fetched", "--json")
+    assert code == 0 and "fetching some/repo:layer_1" in err and json.loads(out)["has_sae"]
+    assert cli("rm", "fetched", "--yes")[0] == 0
 
 
 def test_hooks_lists_what_fires_with_module_and_width(cli, model_folders):
@@ -199,6 +249,8 @@ def test_logs_print_what_jobs_printed(trained, cli):
         (("train", "{root}/toy.toml", "--set", "corpus.name=gone.jsonl"), "gone.jsonl"),
         (("train", "{root}/toy.toml", "--set", "corpus.text_column=body"), "body"),
         (("stop", "toy"), "no job"),
+        (("resume", "toy"), "has ended: there is nothing to resume"),
+        (("resume", "toyy"), "did you mean 'toy'"),
         (("feature", "toy", "96"), "95"),
         (("features", "toy", "--sort", "densty"), "density"),
         (("features", "toy", "--where", "n >"), "syntax"),
@@ -210,6 +262,12 @@ def test_logs_print_what_jobs_printed(trained, cli):
         (("steer", "toy", "--prompt", "the", "--scale", "4"), "scale"),
         (("steer", "toy", "--prompt", "the", "--mode", "swap"), "mode"),
         (("import", "{root}", "--as", "x"), "cfg.json"),
+        (("import", "{root}/gone", "--as", "x"), "there is no"),
+        (("import", "some/repo:folder", "--as", "x"), "hub is out of reach"),
+        (("import", "release/id", "--as", "x"), "name it as REPO:FOLDER"),
+        (("import", "{root}/toy/sae", "--as", "toy"), "already exists"),
+        (("import", "{root}/toy/sae", "--as", "x", "--set", "model.hook=blocks.0.mlp.hook_pre"), "takes 32 dimensions"),
+        (("export", "toy", "{root}"), "--force"),
         (("rm", "toy"), "--yes"),
         (("hooks", "./nowhere"), "nowhere"),
     ],
@@ -340,6 +398,8 @@ def test_a_detached_training_outlives_its_starter_is_followed_and_stopped(traine
     assert session.observed().state == "running"
     code, _, err = cli("evaluate", "long")
     assert code == 2 and "job" in err
+    code, _, err = cli("resume", "long")
+    assert code == 2 and "a job works on session 'long' already: train, running" in err
     assert cli("rm", "long", "--yes")[0] == 2
     code, out, _ = cli("stop", "long")
     assert code == 0 and "stopped" in out
@@ -364,8 +424,40 @@ def test_ctrl_c_keeps_a_checkpoint_and_exits_130(trained, toy_values, tmp_path):
     wait_for(lambda: session.status().step >= 3)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 130 and "a checkpoint is in" in err
+    assert process.returncode == 130 and "a checkpoint is in" in err and "`sae-tui resume ctrl-c` goes on" in err
     assert session.observed().state == "stopped" and session.weights_dir().is_dir()
+
+
+def test_a_stopped_training_is_resumed_to_its_end(trained, cli, toy_values):
+    from core import flow, jobs
+    from core.records import StepReport
+
+    session = Session.create(trained, "halves", config.parse(toy_values))
+    code, _, err = cli("resume", "halves")
+    assert code == 2 and "never began: there is nothing to resume" in err and "clone halves --detach" in err
+    for record in jobs.run(session, "train", flow.train(session)):
+        if isinstance(record, StepReport) and record.step == 7:
+            session.want("stop")
+    assert "from step 7: `sae-tui resume halves`" in cli("show", "halves")[1]
+    code, out, err = cli("resume", "halves")
+    assert code == 0 and "24 of 24" in out and "training goes on from the checkpoint of step 7" in err
+    one, other = (load_file(s.sae_dir / "sae_weights.safetensors") for s in (session, Session(trained / "toy")))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    session.delete()
+
+
+def test_one_stopped_before_its_first_checkpoint_is_trained_from_the_beginning(trained, cli, toy_values):
+    from core import flow, jobs
+
+    session = Session.create(trained, "early", config.parse({**toy_values, "budget": {"activations": 1_000}}))
+    for _ in jobs.run(session, "train", flow.train(session)):
+        session.want("stop")
+    assert session.status().state == "stopped" and session.resumable() is None
+    code, _, err = cli("resume", "early", "--detach")
+    assert code == 0 and "from the beginning" in err
+    wait_for(lambda: session.observed().state == "done")
+    assert session.finished
+    session.delete()
 
 
 def test_version_help_and_no_verb(capsys):

@@ -235,6 +235,46 @@ async def test_jobs_are_started_detached_where_they_make_sense(sessions_root, wo
 
 
 @pytest.mark.asyncio
+async def test_a_training_that_did_not_end_is_resumed_from_runs_and_from_train(sessions_root, workbench, monkeypatch):
+    from core import jobs
+
+    started = []
+
+    class Process:
+        def poll(self):
+            return 0
+
+    monkeypatch.setattr(
+        jobs, "start", lambda session, verb, args=(): (started.append((session.name, verb, *args)), Process())[1]
+    )
+    app = workbench(sessions_root)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.pause(0.2)
+        await at(pilot, "gamma")
+        assert not app.screen.check_action("resume", ())  # it has no checkpoint
+        folder = sessions_root / "gamma" / "checkpoints" / "2"
+        folder.mkdir(parents=True)
+        (folder / "training.json").write_text("{}")
+        app.tick()
+        for _ in range(100):
+            await pilot.pause(0.02)
+            if app.screen.check_action("resume", ()):
+                break
+        await pilot.press("r")
+        await pilot.pause(0.3)
+        assert started == [("gamma", "train", *jobs.THEN)]
+        assert (app.session.name, app.current_mode) == ("gamma", "train")
+        for _ in range(100):
+            await pilot.pause(0.02)
+            if app.screen.check_action("resume", ()):
+                break
+        assert "r: train on from it" in str(app.screen.query_one("#trouble").render())
+        await pilot.press("r")
+        await pilot.pause(0.3)
+        assert started == [("gamma", "train", *jobs.THEN)] * 2
+
+
+@pytest.mark.asyncio
 async def test_an_empty_folder_says_what_to_press_and_the_demo_can_be_tried(tmp_path: Path, workbench, monkeypatch):
     from core import demo
     from core.config import RunConfig

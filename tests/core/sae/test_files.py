@@ -8,15 +8,24 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import ModelError
 from core.sae import files
+from core.sae.batchtopk import BatchTopK
+from core.sae.gated import Gated
+from core.sae.jumprelu import JumpReLU
 from core.sae.relu import ReLU
 from core.sae.topk import TopK
 
 METADATA = {"model_name": "toy", "hook_name": "blocks.1.hook_resid_post"}
 
 
-@pytest.fixture(params=["topk", "relu"])
+MAKE = {
+    "topk": lambda: TopK(8, 24, 3), "relu": lambda: ReLU(8, 24), "jumprelu": lambda: JumpReLU(8, 24, threshold=0.2),
+    "gated": lambda: Gated(8, 24),
+}  # fmt: skip
+
+
+@pytest.fixture(params=MAKE)
 def sae(request):
-    sae = TopK(8, 24, 3) if request.param == "topk" else ReLU(8, 24)
+    sae = MAKE[request.param]()
     generator = torch.Generator().manual_seed(0)
     sae.initialise(torch.randn(8, generator=generator), generator)
     return sae
@@ -34,13 +43,28 @@ def test_what_is_saved_is_loaded_bit_for_bit(sae, tmp_path):
 def test_the_files_have_the_layouts_names_and_shapes(sae, tmp_path):
     files.save(sae, tmp_path / "sae", METADATA)
     values = json.loads((tmp_path / "sae" / "cfg.json").read_text())
-    assert values["architecture"] == {"topk": "topk", "relu": "standard"}[sae.architecture]
+    assert values["architecture"] == {"relu": "standard"}.get(sae.architecture, sae.architecture)
     assert values["metadata"]["hook_name"] == METADATA["hook_name"]
     assert values["metadata"]["sae_lens_version"] >= "6"
     tensors = load_file(tmp_path / "sae" / "sae_weights.safetensors")
+    bias = "b_gate" if sae.architecture == "gated" else "b_enc"
+    others = {"jumprelu": ["threshold"], "gated": ["r_mag", "b_mag"]}.get(sae.architecture, [])
     assert {n: tuple(t.shape) for n, t in tensors.items()} == {
-        "W_enc": (8, 24), "b_enc": (24,), "W_dec": (24, 8), "b_dec": (8,),
+        "W_enc": (8, 24), bias: (24,), "W_dec": (24, 8), "b_dec": (8,), **dict.fromkeys(others, (24,)),
     }  # fmt: skip
+
+
+def test_one_threshold_of_all_features_is_written_for_each_and_read_as_jumprelu(tmp_path):
+    sae = BatchTopK(8, 24, 3)
+    generator = torch.Generator().manual_seed(0)
+    sae.initialise(torch.randn(8, generator=generator), generator)
+    sae.threshold.fill_(0.7)
+    files.save(sae, tmp_path / "sae", METADATA)
+    values = json.loads((tmp_path / "sae" / "cfg.json").read_text())
+    assert values["architecture"] == "jumprelu" and values["metadata"]["training_architecture"] == "batchtopk"
+    loaded = files.load(tmp_path / "sae")
+    x = torch.randn(20, 8, generator=generator)
+    assert isinstance(loaded, JumpReLU) and torch.equal(loaded.encode(x), sae.encode(x))
 
 
 def test_saving_again_replaces_the_folder_whole(sae, tmp_path):
@@ -82,7 +106,7 @@ def edit_config(folder, **changes):
         (lambda f: edit_config(f, d_sae=25), "W_enc is"),
         (lambda f: (f / "sae_weights.safetensors").unlink(), "missing"),
         (lambda f: (f / "sae_weights.safetensors").write_bytes(b"torn"), "torn"),
-        (lambda f: save_file({"W_enc": torch.zeros(8, 24)}, f / "sae_weights.safetensors"), "b_enc is None"),
+        (lambda f: save_file({"W_enc": torch.zeros(8, 24)}, f / "sae_weights.safetensors"), "b_(enc|gate) is None"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(sae, tmp_path, damage, says):

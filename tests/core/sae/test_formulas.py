@@ -3,10 +3,33 @@
 import pytest
 import torch
 
+from core.sae import sparse_ops
+from core.sae.batchtopk import BatchTopK
+from core.sae.gated import Gated
+from core.sae.jumprelu import JumpReLU
+from core.sae.matryoshka import Matryoshka
 from core.sae.relu import ReLU
 from core.sae.topk import TopK
 
 N, D_IN, D_SAE, K = 50, 12, 40, 5
+
+
+def positive(sae):
+    """With thresholds and magnitudes that are not those it begins with."""
+    with torch.no_grad():
+        for name in set(sae.names) & {"threshold", "r_mag", "b_mag"}:
+            getattr(sae, name).add_(0.2)
+    return sae
+
+
+EACH = [
+    lambda: TopK(D_IN, D_SAE, K),
+    lambda: ReLU(D_IN, D_SAE),
+    lambda: positive(JumpReLU(D_IN, D_SAE)),
+    lambda: positive(Gated(D_IN, D_SAE)),
+    lambda: positive(BatchTopK(D_IN, D_SAE, K)),
+    lambda: positive(Matryoshka(D_IN, D_SAE, K)),
+]
 
 
 def initialised(sae, seed=0):
@@ -39,6 +62,14 @@ def naive_topk(p, x, k):
 def assert_same_gradients(sae, p):
     for name, parameter in sae.named_parameters():
         torch.testing.assert_close(parameter.grad.double(), p[name].grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.fixture(params=["sparse", "dense"])
+def path(request, monkeypatch):
+    """Each loss on the sparse path, and on the dense one."""
+    monkeypatch.setattr(
+        sparse_ops.Encoder.above, "__kwdefaults__", {"at_most": 1.0 if request.param == "sparse" else 0}
+    )
 
 
 def test_topk_loss_and_gradients_equal_the_naive_ones():
@@ -87,7 +118,7 @@ def test_topk_auxiliary_loss_takes_only_the_largest_of_many_dead_features():
     assert sae.auxiliary_loss(x, residual, dead).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_relu_loss_and_gradients_equal_the_naive_ones():
+def test_relu_loss_and_gradients_equal_the_naive_ones(path):
     sae, x = initialised(ReLU(D_IN, D_SAE, l1_coefficient=0.3)), batch()
     with torch.no_grad():
         sae.W_dec *= torch.rand(D_SAE, 1, generator=torch.Generator().manual_seed(2)) + 0.5
@@ -103,7 +134,7 @@ def test_relu_loss_and_gradients_equal_the_naive_ones():
     assert_same_gradients(sae, p)
 
 
-@pytest.mark.parametrize("make", [lambda: TopK(D_IN, D_SAE, K), lambda: ReLU(D_IN, D_SAE)])
+@pytest.mark.parametrize("make", EACH)
 def test_the_sparse_code_holds_the_dense_codes_positive_entries(make):
     sae, x = initialised(make()), batch()
     z, code = sae.encode(x), sae.encode_sparse(x)
@@ -113,7 +144,7 @@ def test_the_sparse_code_holds_the_dense_codes_positive_entries(make):
     assert (code.value > 0).all() and (code.row.diff() >= 0).all()
 
 
-@pytest.mark.parametrize("make", [lambda: TopK(D_IN, D_SAE, K), lambda: ReLU(D_IN, D_SAE)])
+@pytest.mark.parametrize("make", EACH)
 def test_a_folded_scale_takes_raw_activations_to_the_same_reconstruction(make):
     sae, x = initialised(make()), batch()
     scale = 3.7
@@ -124,8 +155,9 @@ def test_a_folded_scale_takes_raw_activations_to_the_same_reconstruction(make):
     torch.testing.assert_close(sae.encode(x), code, rtol=1e-4, atol=1e-5)
 
 
-def test_folded_decoder_norms_leave_relus_reconstruction_as_it_was():
-    sae, x = initialised(ReLU(D_IN, D_SAE)), batch()
+@pytest.mark.parametrize("make", [EACH[1], EACH[2], EACH[3]])
+def test_folded_decoder_norms_leave_the_reconstruction_as_it_was(make):
+    sae, x = initialised(make()), batch()
     with torch.no_grad():
         sae.W_dec *= torch.rand(D_SAE, 1, generator=torch.Generator().manual_seed(2)) + 0.5
     before = sae(x)
@@ -152,3 +184,148 @@ def test_the_same_batch_gives_the_same_bits():
         sae.losses(batch(), dead=torch.zeros(D_SAE, dtype=torch.bool), warmth=1.0).total.backward()
         grads.append([p.grad for p in sae.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def none_dead():
+    return torch.zeros(D_SAE, dtype=torch.bool)
+
+
+def naive_u(p, x):
+    return (x.double() - p["b_dec"]) @ p["W_enc"] + p["b_enc"]
+
+
+def naive_error(p, z, x):
+    return ((z @ p["W_dec"] + p["b_dec"] - x.double()) ** 2).sum(1).mean()
+
+
+def passing(u, threshold, bandwidth, slope):
+    """A term of value 0 whose gradient to the threshold is `-slope/bandwidth` where u is near it."""
+    near = (((u - threshold) / bandwidth).abs() < 0.5).double().detach()
+    return -(slope / bandwidth).detach() * near * (threshold - threshold.detach())
+
+
+@pytest.mark.parametrize("penalty", ["step", "tanh", "quadratic"])
+def test_jumprelu_loss_and_gradients_equal_the_naive_ones(penalty, path):
+    sae = initialised(
+        JumpReLU(
+            D_IN, D_SAE, penalty=penalty, l0_coefficient=0.4, target_l0=7.0, bandwidth=0.6, pre_act_coefficient=0.2
+        )
+    )
+    x, dead = batch(), none_dead()
+    dead[[2, 9, 30]] = True
+    with torch.no_grad():
+        sae.threshold.copy_(torch.rand(D_SAE, generator=torch.Generator().manual_seed(4)) * 1.5)
+    losses = sae.losses(x, dead=dead, warmth=0.5)
+    losses.total.backward()
+    p = doubles(sae)
+    u, theta = naive_u(p, x), p["threshold"]
+    active = (u > theta).double()
+    z = u * active + passing(u, theta, 0.6, theta.expand_as(u))
+    norms = p["W_dec"].norm(dim=1)
+    l0 = (active + passing(u.detach(), theta, 0.6, torch.ones_like(u))).sum(1)
+    each = {"step": l0, "tanh": torch.tanh(4 * z * norms).sum(1), "quadratic": 2 / 7.0 * (l0 - 7.0) ** 2}[penalty]
+    lift = 0.2 * ((theta - u).clamp_min(0) * norms)[:, dead].sum(1).mean()
+    mse, sparsity = naive_error(p, z, x), 0.5 * 0.4 * each.mean()
+    (mse + sparsity + lift).backward()
+    assert losses.mse.item() == pytest.approx(mse.item(), rel=1e-5)
+    assert losses.sparsity.item() == pytest.approx(sparsity.item(), rel=1e-5)
+    assert losses.aux.item() == pytest.approx(lift.item(), rel=1e-5)
+    assert losses.l0.item() == pytest.approx(active.sum(1).mean().item())
+    assert torch.equal(losses.fired, active.any(0))
+    assert_same_gradients(sae, p)
+
+
+def test_jumprelus_thresholds_stay_positive_and_its_rows_at_unit_norm():
+    sae = initialised(JumpReLU(D_IN, D_SAE))
+    with torch.no_grad():
+        sae.threshold -= 1
+        sae.W_dec *= 3
+    sae.constrain()
+    assert (sae.threshold == 0).all()
+    torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(D_SAE))
+
+
+def test_gated_loss_and_gradients_equal_the_naive_ones(path):
+    sae, x = initialised(Gated(D_IN, D_SAE, l1_coefficient=0.3)), batch()
+    with torch.no_grad():
+        sae.r_mag += 0.3 * torch.randn(D_SAE, generator=torch.Generator().manual_seed(4))
+        sae.b_mag += 0.3 * torch.randn(D_SAE, generator=torch.Generator().manual_seed(5))
+    losses = sae.losses(x, dead=none_dead(), warmth=0.5)
+    losses.total.backward()
+    p = doubles(sae)
+    product = (x.double() - p["b_dec"]) @ p["W_enc"]
+    gate = product + p["b_enc"]
+    z = (gate > 0) * (product * p["r_mag"].exp() + p["b_mag"]).clamp_min(0)
+    mse = naive_error(p, z, x)
+    sparsity = 0.5 * 0.3 * (gate.clamp_min(0) * p["W_dec"].norm(dim=1)).sum(1).mean()
+    by_gate = naive_error(p, gate.clamp_min(0), x)
+    (mse + sparsity + by_gate).backward()
+    assert losses.mse.item() == pytest.approx(mse.item(), rel=1e-5)
+    assert losses.sparsity.item() == pytest.approx(sparsity.item(), rel=1e-5)
+    assert losses.aux.item() == pytest.approx(by_gate.item(), rel=1e-5)
+    assert_same_gradients(sae, p)
+
+
+def naive_batchtopk(p, x, k):
+    u = naive_u(p, x)
+    least = u.detach().clamp_min(0).flatten().sort(descending=True).values[k * len(x) - 1]
+    return u * ((u >= least) & (u > 0)), least
+
+
+def test_batchtopk_loss_and_gradients_equal_the_naive_ones():
+    sae, x = initialised(BatchTopK(D_IN, D_SAE, K)), batch()
+    for _ in range(2):  # the second time with candidates from the threshold of the first
+        sae.zero_grad()
+        before = sae.threshold.item()
+        losses = sae.losses(x, dead=none_dead(), warmth=1.0)
+        losses.total.backward()
+        p = doubles(sae)
+        z, least = naive_batchtopk(p, x, K)
+        mse = naive_error(p, z, x)
+        mse.backward()
+        assert losses.total.item() == pytest.approx(mse.item(), rel=1e-5)
+        assert losses.l0.item() == pytest.approx(K)
+        expected = before + 0.1 * (least.item() - before) if before else least.item()
+        assert sae.threshold.item() == pytest.approx(expected, rel=1e-5)
+        assert_same_gradients(sae, p)
+    z = sae.encode(x)
+    assert torch.equal(z, torch.where(sae.pre_activations(x) > sae.threshold, sae.pre_activations(x), 0.0))
+
+
+def test_batchtopk_keeps_what_is_positive_where_that_is_less_than_k():
+    sae, x = initialised(BatchTopK(D_IN, D_SAE, K)), batch()
+    with torch.no_grad():
+        sae.b_enc -= 2.5
+        sae.threshold.fill_(1.0)
+    positive = int((sae.pre_activations(x) > 0).sum())
+    assert 0 < positive < K * N
+    assert round(sae.losses(x, dead=none_dead(), warmth=1.0).l0.item() * N) == positive
+    with torch.no_grad():
+        sae.b_enc -= 50
+    before = sae.threshold.item()
+    losses = sae.losses(x, dead=none_dead(), warmth=1.0)
+    losses.total.backward()
+    assert losses.l0.item() == 0 and sae.threshold.item() == before
+
+
+def test_matryoshka_loss_and_gradients_equal_the_naive_ones():
+    sae, x = initialised(Matryoshka(D_IN, D_SAE, K, levels=3)), batch()
+    assert sae.widths == (10, 20, 40)
+    losses = sae.losses(x, dead=none_dead(), warmth=1.0)
+    losses.total.backward()
+    p = doubles(sae)
+    z, _ = naive_batchtopk(p, x, K)
+    errors = [naive_error({**p, "W_dec": p["W_dec"][:m]}, z[:, :m], x) for m in sae.widths]
+    sum(errors).backward()
+    assert losses.mse.item() == pytest.approx(errors[-1].item(), rel=1e-5)
+    assert losses.aux.item() == pytest.approx((errors[0] + errors[1]).item(), rel=1e-5)
+    assert_same_gradients(sae, p)
+
+
+@pytest.mark.parametrize("make", [JumpReLU, Gated, ReLU])
+def test_without_b_dec_in_the_encoder_the_loss_reads_what_the_encoder_does(make):
+    sae, x = initialised(make(D_IN, D_SAE, apply_b_dec_to_input=False)), batch()
+    losses = sae.losses(x, dead=none_dead(), warmth=1.0)
+    losses.total.backward()
+    assert losses.l0.item() == pytest.approx((sae.encode(x) > 0).sum(1).double().mean().item())
+    assert sae.b_dec.grad is not None

@@ -42,7 +42,7 @@ def run(cfg, batches=None, sae=None):
             sae,
             batches if batches is not None else data(),
             cfg,
-            save=lambda s, scale: saved.append((s, scale)),
+            save=lambda s, scale, state: saved.append((s, scale)),
         )
     )
     return sae, records, saved
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not():
 
 def test_closing_the_generator_keeps_a_checkpoint_of_that_step():
     saved = []
-    steps = loop.train(TopK(16, 64, 4), data(), parsed(), save=lambda step, scale: saved.append(step))
+    steps = loop.train(TopK(16, 64, 4), data(), parsed(), save=lambda step, scale, state: saved.append(step))
     for record in steps:
         if isinstance(record, StepReport) and record.step == 5:
             break
@@ -103,7 +103,7 @@ def test_a_loss_that_is_no_number_stops_names_the_step_and_keeps_the_last_good_c
 
     saved, sae = [], TopK(16, 64, 4)
     with pytest.raises(DivergedError, match="step 7"):
-        list(loop.train(sae, poisoned(), parsed(), save=lambda step, scale: saved.append(step)))
+        list(loop.train(sae, poisoned(), parsed(), save=lambda step, scale, state: saved.append(step)))
     assert saved == [2]
     assert all(p.isfinite().all() for p in sae.parameters())
 

@@ -1,0 +1,111 @@
+"""A session from an SAE that somebody else trained, from files here or on the hub: any that `core.sae.foreign` reads.
+
+Says what it was taken for, and refuses what cannot fit the model before anything is written. Loads no model.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from core import config as configs
+from core import model_facts
+from core.config import RunConfig
+from core.errors import ModelError
+from core.records import Notice, Progress
+from core.sae import download, files, foreign
+from core.sae.base import SAE
+from core.session import Session
+
+PROCESSED = {
+    "center_writing_weights": "the residual stream centred",
+    "fold_ln": "norms folded into the weights",
+    "fold_value_biases": "the values' biases folded",
+    "refactor_factored_attn_matrices": "attention refactored",
+}
+"""What HookedTransformer may do to weights that changes activations, by its options' names."""
+
+
+def import_sae(
+    root: Path, source: str, name: str, settings: Sequence[str] = ()
+) -> Generator[Progress | Notice, None, Session]:
+    """A new session that can be evaluated, analysed and steered with; a generator whose return value is that session.
+
+    `source` is a folder, a file, `REPO:FOLDER` or `RELEASE/ID`. The configuration is what the SAE's files say;
+    `settings`, as `--set` takes them, go before. Raises ModelError for what is not there or does not fit, SessionError
+    for a name that is taken.
+    """
+    given = configs.with_settings({"sae": {}, "model": {}}, list(settings))
+    configs.parse(given)
+    found = yield from _found(source, given)
+    sae, metadata = found.sae, found.metadata
+    yield Notice(message=f"{source} is {found.kind}: {sae.d_in} -> {sae.d_sae} features")
+    values = configs.with_settings(_values(sae, metadata), list(settings))
+    for field, example in (("name", "gpt2"), ("hook", "blocks.8.hook_resid_post")):
+        if not values["model"].get(field):
+            raise ModelError(
+                f"the files of {source} do not say its model.{field}", hint=f"add --set model.{field}=... ({example})"
+            )
+    config = configs.with_absolute_paths(configs.parse(values))
+    _refuse_what_cannot_fit(config, sae)
+    if notice := _processed(metadata):
+        yield notice
+    session = Session.create(root, name, config)
+    try:
+        files.save(sae, session.sae_dir, metadata | {"model_name": config.model.name, "hook_name": config.model.hook})
+    except BaseException:
+        session.delete()
+        raise
+    return session
+
+
+def _found(source: str, given: Mapping[str, Any]) -> Generator[Progress, None, foreign.Found]:
+    """The SAE, read where it is or fetched first."""
+    path = Path(source).expanduser()
+    if path.exists() or not download.is_name(source):
+        return foreign.read(path, given=given["sae"])
+    fetched = yield from download.fetch(source)
+    found = foreign.read(fetched.source, place=fetched.place, given=given["sae"], overrides=fetched.overrides)
+    if not found.metadata.get("model_name"):
+        found.metadata["model_name"] = fetched.model
+    return found
+
+
+def _values(sae: SAE, metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The configuration that an SAE's files tell."""
+    known = {"architecture": sae.architecture, "d_sae": sae.d_sae, "apply_b_dec_to_input": sae.apply_b_dec_to_input}
+    if isinstance(k := getattr(sae, "k", None), int):
+        known["k"] = k
+    model = {"name": metadata.get("model_name"), "hook": metadata.get("hook_name")}
+    block = {"context": metadata.get("context_size"), "prepend_bos": metadata.get("prepend_bos")}
+    return {
+        "sae": known,
+        "model": {k: v for k, v in model.items() if v},
+        "tokens": {k: v for k, v in block.items() if v is not None},
+    }
+
+
+def _refuse_what_cannot_fit(config: RunConfig, sae: SAE) -> None:
+    """Raises ModelError where the model's files are here and say that it has no such hook point, or another width."""
+    facts = model_facts.facts(config.model.name, config.model.revision)
+    if facts is None:
+        return
+    hook = config.model.hook
+    if refusal := facts.refusal(hook):
+        raise ModelError(refusal, hint="set model.name and model.hook to what the SAE was trained on")
+    if facts.width(hook) not in (None, sae.d_in):
+        raise ModelError(
+            f"the SAE takes {sae.d_in} dimensions, but {hook} of {facts.name} has {facts.width(hook)}",
+            hint="set model.name and model.hook to what it was trained on",
+        )
+
+
+def _processed(metadata: Mapping[str, Any]) -> Notice | None:
+    """What to say of an SAE whose metadata tells that its model's weights were processed; here they never are."""
+    options = metadata.get("model_from_pretrained_kwargs")
+    done = [words for option, words in PROCESSED.items() if isinstance(options, dict) and options.get(option)]
+    if not done:
+        return None
+    return Notice(
+        message=f"it was trained on weights that {metadata.get('model_class_name', 'HookedTransformer')} had processed "
+        f"({', '.join(done)}), and here it reads the model's own: its figures may be worse than published"
+    )

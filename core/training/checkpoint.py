@@ -1,0 +1,146 @@
+"""A checkpoint: everything a training needs to go on, in a folder that appears whole or not at all.
+
+    checkpoints/<step>/   cfg.json, sae_weights.safetensors      the SAE as it would be used, in SAELens' layout
+                          training.safetensors, training.json    what the training goes on from, tensors and the rest
+
+A state is a flat mapping from names to tensors and to what JSON holds; its parts belong to who gave them: `run` to
+`loop`, `data` to `data`. Nothing is pickled. Knows the files, nothing of what is in a state.
+"""
+
+import copy
+import errno
+import json
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from core.errors import RunError, SessionError
+from core.sae import files
+from core.sae.base import SAE
+from core.session import TRAINING_NAME, Session
+from core.storage import replacing
+
+FORMAT = 1
+"""Raised whenever an older version could not go on from what is written here."""
+TENSORS_NAME = "training.safetensors"
+KEPT = 2
+"""Checkpoints kept: the newest, and one to fall back on where the disk gives the newest back torn."""
+LIBRARIES = ("sae-tui", "torch", "transformers", "transformer-lens", "tokenizers")
+"""Packages whose versions the bits of a training depend on."""
+
+State = dict[str, Any]
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint as read."""
+
+    step: int
+    parts: dict[str, State]
+    made_with: dict[str, str]
+    """As `surroundings` were when it was written."""
+
+
+def save(session: Session, step: int, sae: SAE, parts: dict[str, State], metadata: dict[str, Any]) -> None:
+    """Write the checkpoint of `step`, and remove what is older than the last KEPT.
+
+    `sae` takes raw activations (`folded`); `metadata` is as `files.save` takes it. Raises OSError, and leaves the
+    older checkpoints as they are, where it cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, State] = {}
+    for part, state in parts.items():
+        tensors |= {f"{part}/{name}": value for name, value in state.items() if isinstance(value, Tensor)}
+        values[part] = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
+    try:
+        with replacing(session.checkpoints_dir / str(step)) as beside:
+            beside.mkdir()
+            files.write(sae, beside, metadata)
+            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, beside / TENSORS_NAME)
+            whole = {"format": FORMAT, "made_with": surroundings(), "parts": values}
+            (beside / TRAINING_NAME).write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    except SafetensorError as error:  # what the system said is in its text
+        full = "No space left" in str(error)
+        raise (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else OSError(str(error))) from error
+    for old in session.checkpoint_steps()[KEPT:]:
+        shutil.rmtree(session.checkpoints_dir / str(old), ignore_errors=True)
+
+
+def load(session: Session, device: torch.device | str = "cpu") -> tuple[Checkpoint | None, list[int]]:
+    """The newest checkpoint a training can go on from, tensors on `device`, and the steps of newer ones that are torn.
+
+    None where there is none. Raises SessionError where a newer version of this program wrote it, RunError where every
+    one is torn.
+    """
+    torn: list[int] = []
+    for step in session.checkpoint_steps():
+        folder = session.checkpoints_dir / str(step)
+        if not (folder / TRAINING_NAME).is_file():
+            continue
+        try:
+            return _read(folder, step, device), torn
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            torn.append(step)
+    if torn:
+        raise RunError(
+            f"no checkpoint of session {session.name!r} can be read",
+            hint=f"look into {session.checkpoints_dir}; `sae-tui clone {session.name}` begins the same run anew",
+        )
+    return None, torn
+
+
+def _read(folder: Path, step: int, device: torch.device | str) -> Checkpoint:
+    whole = json.loads((folder / TRAINING_NAME).read_text(encoding="utf-8"))
+    if whole["format"] > FORMAT:
+        raise SessionError(
+            f"{folder} was written by a newer sae-tui ({whole['made_with']['sae-tui']})",
+            hint="go on with that one",
+        )
+    parts: dict[str, State] = {part: dict(values) for part, values in whole["parts"].items()}
+    for name, tensor in load_file(folder / TENSORS_NAME, device=str(device)).items():
+        part, _, rest = name.partition("/")
+        parts[part][rest] = tensor
+    return Checkpoint(step=step, parts=parts, made_with=whole["made_with"])
+
+
+def forget_states(session: Session) -> None:
+    """Keep only the weights of the checkpoints: the training has ended, and the rest is most of their size."""
+    for step in session.checkpoint_steps():
+        for name in (TRAINING_NAME, TENSORS_NAME):
+            (session.checkpoints_dir / str(step) / name).unlink(missing_ok=True)
+
+
+def forget(session: Session, steps: list[int]) -> None:
+    """Remove checkpoints: torn ones, whose steps come again."""
+    for step in steps:
+        shutil.rmtree(session.checkpoints_dir / str(step), ignore_errors=True)
+
+
+def folded(sae: SAE, scale: float) -> SAE:
+    """A copy on the CPU that takes raw activations, of an SAE trained on activations times `scale`."""
+    copied = copy.deepcopy(sae).cpu()
+    copied.fold_scale(scale)
+    return copied
+
+
+def surroundings() -> dict[str, str]:
+    """What the same bits depend on besides the configuration: versions, machine, threads."""
+    return {
+        **{name: version(name) for name in LIBRARIES},
+        "python": platform.python_version(),
+        "machine": f"{platform.node()} ({platform.machine()}, {os.cpu_count()} cores)",
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def differences(made_with: dict[str, str]) -> str:
+    """What is not as it was when a checkpoint was written, as `torch 2.1 -> 2.2, …`; empty where all is."""
+    now = surroundings()
+    return ", ".join(f"{k} {made_with.get(k, 'none')} -> {now[k]}" for k in now if made_with.get(k) != now[k])

@@ -1,0 +1,102 @@
+"""What a training reads: the blocks of a split, and the shuffled activations of the train split.
+
+The text is a function of the configuration, so a place in it is the number of batches of blocks that were read: to
+find it again the text is read again, without the model. What the model made of it and still waits is in the state.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from core import activations, corpus, tokens
+from core.config import RunConfig
+from core.errors import CorpusError
+from core.models.language import LanguageModel
+from core.records import Notice, Progress
+
+BLOCK_BUFFER, MIXED_TOKENS = 8_192, 2**20
+"""Blocks, and tokens, shuffled before the model reads them: documents mix cheapest while they are token ids."""
+
+
+def blocks(config: RunConfig, model: LanguageModel, split: corpus.Split) -> Iterator[tokens.Block]:
+    """One split of the corpus in blocks of the model's tokens, from its beginning."""
+    return tokens.blocks(corpus.documents(config.corpus, split, seed=config.seed), model.tokens, config.tokens)
+
+
+def check_budget(config: RunConfig, model: LanguageModel) -> Iterator[Progress]:
+    """Refuse, by a CorpusError, a budget larger than the train split, before anything is trained."""
+    counted = 0
+    for batch in tokens.stacked(blocks(config, model, "train"), 256):
+        counted += int(batch.counted.sum())
+        yield Progress(phase="counting the corpus", done=counted, total=config.budget.activations, unit="activations")
+        if counted >= config.budget.activations:
+            return
+    raise CorpusError(
+        f"the train split of {config.corpus.name} gives {counted:,} activations, "
+        f"the budget is {config.budget.activations:,}",
+        hint="lower budget.activations, name a larger corpus, or drop `strict`",
+    )
+
+
+class TrainingActivations:
+    """Shuffled batches of the train split's activations, no more than the budget needs; as `loop.train` takes them."""
+
+    def __init__(self, config: RunConfig, model: LanguageModel) -> None:
+        training, budget = config.training, config.budget.activations
+        context = config.tokens.context
+        # Four budgets' worth of blocks mix as well as all: no more text is read before the first step than helps.
+        held = max(64, min(BLOCK_BUFFER, MIXED_TOKENS // context, 4 * budget // context))
+        mixed = corpus.shuffled(blocks(config, model, "train"), held, random.Random(config.seed))
+        self._text = tokens.stacked(mixed, training.model_batch_blocks)
+        self._model, self._budget = model, budget
+        self._read = self._gathered = 0
+        """Batches of blocks that were read, and the activations in them."""
+        self._digest = hashlib.blake2b(digest_size=16)
+        """Of the token ids that were read."""
+        self._shuffled = activations.Shuffled(
+            self._harvested(),
+            buffer=max(2 * training.batch_activations, min(training.buffer_activations, budget)),
+            batch=training.batch_activations,
+            generator=torch.Generator().manual_seed(config.seed),
+        )
+
+    def __iter__(self) -> Iterator[Float[Tensor, "batch d_in"] | int]:
+        return iter(self._shuffled)
+
+    def state(self) -> dict[str, Any]:
+        """The place in the text, and what was read and has not been handed out. See `activations.Shuffled.state`."""
+        return {"read": self._read, "digest": self._digest.hexdigest(), **self._shuffled.state()}
+
+    def restore(self, state: dict[str, Any]) -> Iterator[Progress | Notice]:
+        """Become what gave `state`: reads the text again up to its place, and says so where it is another text now."""
+        self._shuffled.restore(state)
+        read, digest, ended = state["read"], state["digest"], state["ended"]
+        del state  # the rows are in the buffer now, and need not be held twice while the text is read
+        if ended:
+            return
+        while self._read < read and (batch := next(self._text, None)) is not None:
+            self._note(batch)
+            yield Progress(phase="finding the place in the corpus", done=self._read, total=read, unit="batches")
+        if self._digest.hexdigest() != digest:
+            yield Notice(
+                message="the corpus or its tokenizer is not what it was at the checkpoint: training goes on at the "
+                "same place in what is there now, and will not end with the weights of an uninterrupted run"
+            )
+
+    def _harvested(self) -> Iterator[Float[Tensor, "n d_in"]]:
+        """The activations of one batch of blocks after another, up to the budget."""
+        while self._gathered < self._budget and (batch := next(self._text, None)) is not None:
+            for chunk in activations.harvest(self._model, [batch]):
+                left = self._budget - self._gathered
+                self._note(batch)  # after the model: where that fails, the batch was not read
+                yield chunk[:left]
+
+    def _note(self, batch: tokens.Blocks) -> None:
+        self._read += 1
+        self._gathered += int(batch.counted.sum())
+        self._digest.update(batch.ids.tobytes())

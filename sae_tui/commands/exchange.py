@@ -1,0 +1,61 @@
+"""Verbs that bring SAEs in and out: import, export."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from core.errors import SaeTuiError, SessionError
+from sae_tui.commands import runs
+from sae_tui.commands.output import add_set, as_json, finished, session_of
+from sae_tui.text import safe
+
+EXPORTED = ("cfg.json", "sae_weights.safetensors")
+"""SAELens' layout; a checkpoint's folder holds more."""
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the verbs."""
+    verb = verbs.add_parser("import", help="make a session from an SAE in another's files, here or on the hub")
+    verb.add_argument(
+        "source", metavar="SOURCE",
+        help="a folder or a file of SAELens, sparsify, dictionary_learning, Gemma Scope or plain tensors; "
+        "REPO:FOLDER on the hub; RELEASE/ID where sae-lens is installed",
+    )  # fmt: skip
+    verb.add_argument("--as", dest="name", required=True, metavar="NAME", help="the session's name")
+    add_set(verb)
+    verb.set_defaults(run=import_)
+
+    verb = verbs.add_parser("export", help="copy a session's SAE, in SAELens' layout")
+    verb.add_argument("name", help="the session")
+    verb.add_argument("folder", type=Path, help="a folder that does not exist yet, or is empty")
+    verb.add_argument("--force", action="store_true", help="write into a folder that holds something, over its SAE")
+    verb.set_defaults(run=export)
+
+
+def import_(args: argparse.Namespace) -> int:
+    """`sae-tui import`."""
+    from core import importing
+
+    finished(importing.import_sae(args.sessions, args.source, args.name, args.settings))
+    return runs.show(args)
+
+
+def export(args: argparse.Namespace) -> int:
+    """`sae-tui export`."""
+    session = session_of(args)
+    weights, folder = session.weights_dir(), args.folder
+    if folder.exists() and not folder.is_dir():
+        raise SessionError(f"{folder} is a file", hint="name a folder")
+    if folder.exists() and any(folder.iterdir()) and not args.force:
+        raise SessionError(f"{folder} holds something already", hint="name another folder, or add --force")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in EXPORTED:
+            shutil.copyfile(weights / name, folder / name)
+    except OSError as error:
+        raise SaeTuiError(f"{folder} cannot be written", hint=str(error)) from None
+    if args.json:
+        as_json({"name": session.name, "folder": str(folder)})
+    else:
+        print(f"{session.name} is in {safe(str(folder))}; sae-lens reads it with SAE.load_from_disk")
+    return 0
