@@ -112,9 +112,10 @@ class SaeConfig(Part):
 
     architecture: Literal["topk", "batchtopk", "matryoshka", "relu", "gated", "jumprelu"] = Field(
         default="topk",
-        description="`topk`: the k largest; `batchtopk`: k on average over a batch; `matryoshka`: batchtopk "
-        "whose first features reconstruct by themselves; `relu`: an L1 penalty weighted by decoder norms; `gated`: relu with a "
-        "gate of its own; `jumprelu`: a learned threshold for each feature, with a penalty on their number",
+        description="`topk`: the k largest; `batchtopk`: k on average over a batch; `matryoshka`: batchtopk whose "
+        "first features reconstruct by themselves; `relu`: an L1 penalty weighted by decoder norms; "
+        "`gated`: relu with a gate of its own; `jumprelu`: a learned threshold for each feature, with a penalty on "
+        "their number",
     )
     d_sae: Count | None = Field(default=None, description="number of features; this or `expansion`")
     expansion: Annotated[float, Field(gt=0)] | None = Field(
