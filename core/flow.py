@@ -54,19 +54,29 @@ def load_model(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
     return language
 
 
+def loaded_once() -> Loader:
+    """A loader that keeps its model for the next who asks for the same."""
+    kept: dict[str, LanguageModel] = {}
+
+    def load(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
+        key = f"{config.model!r} {config.device}"
+        if key not in kept:
+            kept.clear()  # before the next is loaded: memory for two may not be there
+            kept[key] = yield from load_model(config)
+        return kept[key]
+
+    return load
+
+
 def stages(
-    session: Session, *, measure: bool = False, settings: Sequence[str] = ()
+    session: Session, *, measure: bool = False, settings: Sequence[str] = (), load: Loader | None = None
 ) -> Callable[[Verb], Iterator[Record]]:
     """A function that does a verb's work on the session. The first verb that needs the model loads it for all.
 
-    With `measure`, training begins with `measured`; `settings` are for `evaluate` and `analyze`.
+    With `measure`, training begins with `measured`; `settings` are for `evaluate` and `analyze`; `load` gives the
+    model, where several sessions share one.
     """
-    kept: list[LanguageModel] = []
-
-    def load(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
-        if not kept:
-            kept.append((yield from load_model(config)))
-        return kept[0]
+    load = load or loaded_once()
 
     def work(verb: Verb) -> Iterator[Record]:
         match verb:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from core import activations, cache, corpus, tokens
 from core.config import RunConfig
+from core.errors import RunError
 from core.models import bundled
 from core.models.language import LanguageModel
 from core.records import Notice, Progress
@@ -75,7 +76,7 @@ def _harvested(config: RunConfig, model: LanguageModel, there: cache.Cache, key:
         ended = batch is None
         if batch is not None:
             read += 1
-            waiting += [chunk.to(dtype) for chunk in activations.harvest(model, [batch])]
+            waiting += [_kept(chunk, dtype) for chunk in activations.harvest(model, [batch])]
             rows += len(waiting[-1])
         enough = rows >= wanted
         if waiting and (ended or enough or rows - there.rows >= cache.SHARD_ROWS):
@@ -86,6 +87,17 @@ def _harvested(config: RunConfig, model: LanguageModel, there: cache.Cache, key:
         yield Progress(phase="harvesting to disk", done=min(rows, wanted), total=wanted, unit="activations")
         if enough:
             return
+
+
+def _kept(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """The rows in the precision they are kept in. Raises RunError where they are too large for it."""
+    kept = rows.to(dtype)
+    if not bool(torch.isfinite(kept).all()):
+        raise RunError(
+            f"an activation of {float(rows.abs().max()):.3g} does not fit into {str(dtype).removeprefix('torch.')}",
+            hint='set training.cache = "bfloat16" or "float32"',
+        )
+    return kept
 
 
 class CachedActivations:

@@ -1,0 +1,111 @@
+"""Many runs from one configuration and a grid of values: which there are, and what came of them.
+
+The activations are kept on disk, so the model's forward pass is paid for once. A sweep is its sessions and nothing
+besides: the same grid names the same sessions, so that a sweep which was interrupted goes on by being asked for again.
+"""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import config as configs
+from core import fields
+from core.config import RunConfig
+from core.errors import ConfigError, SessionError, nearest
+from core.session import Session, checked_name
+
+KEPT = "float16"
+"""How activations are kept where the configuration does not say."""
+FIGURES = ("l0", "fvu", "ce_loss_score", "dead_share")
+"""Of `evaluation.json`, what the members are compared by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One run of a sweep."""
+
+    name: str
+    varied: Mapping[str, str]
+    """The fields of the grid that its architecture has a use for, and its values of them."""
+    config: RunConfig
+
+
+def grid(texts: Sequence[str]) -> dict[str, list[str]]:
+    """The fields and values of texts such as `sae.k=16,32`. Raises ConfigError for an unknown field or no value."""
+    known = [field.name for field in fields.fields()]
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, _, values = text.partition("=")
+        name = name.strip()
+        if name not in known:
+            raise ConfigError(f"--grid {text}: there is no field {name!r}", hint=nearest(name, known))
+        found[name] = [value.strip() for value in values.split(",") if value.strip()]
+        if not found[name]:
+            raise ConfigError(f"--grid {text} gives no value", hint=f"for example --grid {name}=A,B")
+    return found
+
+
+def members(base: str, values: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> list[Member]:
+    """Every combination once. Raises ConfigError for one that cannot be, before anything runs.
+
+    A field that an architecture has no use for does not vary it: `relu` with three values of k is one run.
+    """
+    only = {field.name: field.only for field in fields.fields()}
+    found: dict[str, Member] = {}
+    for combination in itertools.product(*wanted.values()):
+        given = dict(zip(wanted, combination, strict=True))
+        settings = [f"{name}={value}" for name, value in given.items()]
+        config = configs.with_absolute_paths(configs.parse(configs.with_settings(values, settings)))
+        if config.training.cache == "off":
+            config = configs.parse(configs.with_settings(config.model_dump(), [f"training.cache={KEPT}"]))
+        used = {n: v for n, v in given.items() if not only[n] or config.sae.architecture in only[n]}
+        name = checked_name("-".join([base, *(_word(n, v) for n, v in used.items())]))
+        found.setdefault(name, Member(name, used, config))
+    return list(found.values())
+
+
+def session(root: Path, member: Member) -> Session:
+    """The member's session, made where it is not there yet.
+
+    Raises SessionError where there is one of that name with another configuration.
+    """
+    there = Session(root / member.name)
+    if not there.config_path.is_file():
+        return Session.create(root, member.name, member.config)
+    if there.config() != member.config:
+        raise SessionError(
+            f"there is a session {member.name!r} with another configuration",
+            hint="give the sweep another --name, or remove that session",
+        )
+    return there
+
+
+def results(root: Path, sweep: Sequence[Member]) -> list[dict[str, Any]]:
+    """A row for each member: name, what varies, the figures on the test split, and whether none is better in both.
+
+    `best` holds where no other member has a lower FVU at a lower or the same L0: the Pareto front.
+    """
+    rows = []
+    for member in sweep:
+        evaluation = Session(root / member.name).evaluation()
+        rows.append({"name": member.name, **member.varied, **{name: evaluation.get(name) for name in FIGURES}})
+    for row in rows:
+        done = row["fvu"] is not None and row["l0"] is not None
+        row["best"] = done and not any(_beats(other, row) for other in rows)
+    return rows
+
+
+def _beats(other: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    if other["fvu"] is None or other["l0"] is None:
+        return False
+    no_worse = other["fvu"] <= row["fvu"] and other["l0"] <= row["l0"]
+    return no_worse and (other["fvu"], other["l0"]) != (row["fvu"], row["l0"])
+
+
+def _word(field: str, value: str) -> str:
+    """A part of a session's name."""
+    short = "" if field == "sae.architecture" else field.rpartition(".")[2].replace("_", "")
+    return re.sub(r"[^a-z0-9.]+", "", f"{short}{value}".lower())

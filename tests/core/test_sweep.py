@@ -1,0 +1,76 @@
+"""Which runs a grid makes, what they are called, and what came of them."""
+
+import json
+
+import pytest
+
+from core import config, sweep
+from core.errors import ConfigError, SessionError
+
+BASE = {"sae": {"d_sae": 64}}
+
+
+def names(*grid, base=BASE):
+    return [member.name for member in sweep.members("study", base, sweep.grid(grid))]
+
+
+def test_every_combination_is_a_run_with_a_name_of_its_own():
+    assert names("sae.k=4,8", "training.lr=0.001,3e-3") == [
+        "study-k4-lr0.001", "study-k4-lr3e3", "study-k8-lr0.001", "study-k8-lr3e3",
+    ]  # fmt: skip
+
+
+def test_a_field_that_an_architecture_has_no_use_for_does_not_vary_it():
+    found = sweep.members("study", BASE, sweep.grid(["sae.architecture=relu,topk", "sae.k=4,8", "seed=0,1"]))
+    assert [m.name for m in found] == [
+        "study-relu-seed0", "study-relu-seed1",
+        "study-topk-k4-seed0", "study-topk-k4-seed1", "study-topk-k8-seed0", "study-topk-k8-seed1",
+    ]  # fmt: skip
+    assert found[0].varied == {"sae.architecture": "relu", "seed": "0"}
+    assert found[2].config.sae.k == 4 and found[2].config.sae.architecture == "topk"
+
+
+def test_activations_are_kept_unless_it_says_how():
+    [one] = sweep.members("study", BASE, sweep.grid(["sae.k=4"]))
+    assert one.config.training.cache == "float16"
+    [other] = sweep.members("study", {**BASE, "training": {"cache": "float32"}}, sweep.grid(["sae.k=4"]))
+    assert other.config.training.cache == "float32"
+
+
+@pytest.mark.parametrize(
+    ("grid", "says"),
+    [
+        ("sae.kk=4", "no field 'sae.kk'.*did you mean 'sae.k'"),
+        ("sae.k=", "gives no value"),
+        ("sae.k=4,1000", "k = 1000 is larger"),
+        ("sae.architecture=topk,tpok", "tpok"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_before_anything_runs(grid, says):
+    with pytest.raises(ConfigError, match=says):
+        names(grid)
+
+
+def test_a_session_is_made_once_and_another_configuration_is_not_taken_for_it(tmp_path):
+    [member] = sweep.members("study", BASE, sweep.grid(["sae.k=4"]))
+    made = sweep.session(tmp_path, member)
+    assert sweep.session(tmp_path, member).path == made.path
+    [other] = sweep.members("study", {"sae": {"d_sae": 32}}, sweep.grid(["sae.k=4"]))
+    with pytest.raises(SessionError, match="another configuration.*--name"):
+        sweep.session(tmp_path, other)
+
+
+def test_the_best_are_those_that_none_beats_in_both(tmp_path):
+    found = sweep.members("study", BASE, sweep.grid(["sae.k=4,8,16,32"]))
+    figures = [(4, 0.5), (8, 0.3), (16, 0.35), None]
+    for member, figure in zip(found, figures, strict=True):
+        session = sweep.session(tmp_path, member)
+        if figure:
+            values = {"l0": figure[0], "fvu": figure[1], "ce_loss_score": 0.9}
+            session.evaluation_path.write_text(json.dumps(values))
+    rows = sweep.results(tmp_path, found)
+    assert [row["best"] for row in rows] == [True, True, False, False]
+    assert rows[0] == {
+        "name": "study-k4", "sae.k": "4", "l0": 4, "fvu": 0.5, "ce_loss_score": 0.9, "dead_share": None, "best": True,
+    }  # fmt: skip
+    assert config.parse(found[0].config.model_dump()) == found[0].config

@@ -1,0 +1,68 @@
+"""`sae-tui sweep` on a tiny real model: the forward pass paid once, a stop, and the same command again."""
+
+import json
+
+import pytest
+
+from core import config, flow, sweep
+from core.session import Session
+from sae_tui.cli import run
+
+
+@pytest.fixture
+def toml(tmp_path, toy_values, monkeypatch):
+    monkeypatch.setenv("SAE_TUI_CACHE", str(tmp_path / "cache"))
+    values = {**toy_values, "budget": {"activations": 2_000}}
+    path = tmp_path / "study.toml"
+    path.write_text(config.to_toml(config.parse(values)), encoding="utf-8")
+    return path
+
+
+def asked(capsys, root, path, *more):
+    grid = ["--grid", "sae.architecture=topk,batchtopk,relu", "--grid", "sae.k=4,8"]
+    code = run(["--sessions", str(root), "sweep", str(path), *grid, *more])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_a_grid_is_trained_measured_and_told_and_only_once(tmp_path, toml, capsys, monkeypatch):
+    root = tmp_path / "sessions"
+    code, out, err = asked(capsys, root, toml)
+    assert code == 0, err
+    assert err.count("harvesting to disk") and err.count("5 of 5: study-relu") == 1
+    lines = out.splitlines()
+    assert "ce_loss_score" in lines[0] and len(lines) == 8 and any(line.startswith("*") for line in lines[1:6])
+    monkeypatch.setattr(flow, "load_model", lambda config: pytest.fail("the model was loaded again"))
+    code, out, err = asked(capsys, root, toml, "--json")
+    rows = json.loads(out)
+    assert code == 0 and [r["name"] for r in rows][:2] == ["study-topk-k4", "study-topk-k8"]
+    assert all(row["fvu"] is not None for row in rows) and any(row["best"] for row in rows)
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(tmp_path, toml, capsys, monkeypatch):
+    root = tmp_path / "sessions"
+    create = sweep.session
+
+    def stopped_later(folder, member):
+        made = create(folder, member)
+        if member.name == "study-topk-k8":
+            train = flow.train
+
+            def once(session, load=flow.load_model):
+                for record in train(session, load):
+                    if session.name == made.name:
+                        session.want("stop")
+                    yield record
+
+            monkeypatch.setattr(flow, "train", once)
+        return made
+
+    monkeypatch.setattr(sweep, "session", stopped_later)
+    code, _, err = asked(capsys, root, toml)
+    assert code == 130 and "the same command goes on" in err
+    assert Session(root / "study-topk-k4").finished and not Session(root / "study-relu").finished
+    monkeypatch.undo()
+    monkeypatch.setenv("SAE_TUI_CACHE", str(tmp_path / "cache"))
+    code, out, err = asked(capsys, root, toml)
+    assert code == 0 and "1 of 5" not in err and "2 of 5: study-topk-k8" in err
+    assert len(out.splitlines()) == 8
