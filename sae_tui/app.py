@@ -36,7 +36,7 @@ QUIET_S = 3.0
 """After so long without a key nobody sees a collection of garbage, which takes some 30 ms."""
 COLLECT_AFTER = 20
 """Collections of the second generation, after which there is garbage worth one of the third."""
-WARM_S = 0.3
+WARM_S = 0.5
 """After this the first frame is there, and a person looks at it."""
 DARK = Theme(
     name="sae-dark", dark=True, primary="#7aa2f7", secondary="#9d8cd6", accent="#e0af68", foreground="#c8cdd8",
@@ -112,7 +112,11 @@ class Workbench(Bench):
         self.set_keymap(self.settings.keys)
         self.set_interval(TICK_S, self.tick)
         self.call_after_refresh(self.tick)
-        self.set_timer(WARM_S, lambda: self.run_worker(asyncio.to_thread(self._warm_up), group="warm up"))
+        self.set_timer(WARM_S, self._warm)
+
+    def _warm(self) -> None:
+        if not self.pressed_at:  # who types already is not to wait for what may not be wanted
+            self.run_worker(asyncio.to_thread(self._warm_up), group="warm up")
 
     def _warm_up(self) -> None:
         """Import what the other modes need and open the database at hand, so that a first visit waits for neither."""

@@ -14,8 +14,12 @@ from textual.app import App
 from textual.message import Message
 
 T = TypeVar("T")
-LOST_S = 0.2
-"""How long a key waits at most: what was to tell that the one before is done may be gone with its widget."""
+LOST_S = 0.25
+"""A key waits twice that at most: what was to tell that the one before is done may be gone with its widget.
+
+Twice, because where the event loop was held meanwhile, by an import say, the first time is over before anything was
+handled.
+"""
 
 
 class KeyHandled(Message):
@@ -47,7 +51,8 @@ class InOrder(App[T]):
         if self._turn is None:
             await self._take()
         else:
-            self.set_timer(LOST_S, partial(self._done, self._turn))
+            again = partial(self.set_timer, LOST_S, partial(self._done, self._turn))
+            self.set_timer(LOST_S, again)
 
     async def on_key_handled(self, message: KeyHandled) -> None:
         """It was handled. What it has brought, another screen or focus, comes first."""

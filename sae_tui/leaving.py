@@ -12,6 +12,7 @@ import signal
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ from textual.app import App
 
 GRACE_S = 0.8
 """How long an orderly end may take."""
+TRIES = 100
+"""Times it is tried to say so to a terminal that does not read, 2 ms apart: what waits may be a frame of 100 KB."""
 RESTORE = "\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?2004l\x1b[<u\x1b[?1004l\x1b[?7h\x1b[?1049l\x1b[?25h"
 """What an orderly end sends last: no mouse, no paste mode, wrapped lines, the screen as it was, a cursor."""
 
@@ -55,9 +58,16 @@ def _give_up(code: int, before: list[Any] | None) -> None:
     """The terminal does not read: restore what can be, without waiting for it, and end."""
     with contextlib.suppress(OSError, termios.error, ValueError, AttributeError):
         descriptor = sys.__stderr__.fileno()  # pyright: ignore[reportOptionalMemberAccess]
-        os.set_blocking(descriptor, False)
+        terminal = os.dup(descriptor)
+        # What Textual's writer has left to write would fill what is freed here: it goes nowhere from now on.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+        os.set_blocking(terminal, False)
         if before is not None:
-            termios.tcsetattr(descriptor, termios.TCSANOW, before)
-        termios.tcflush(descriptor, termios.TCOFLUSH)  # what it has not read yet, so that this has room
-        os.write(descriptor, RESTORE.encode())
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
+        for _ in range(TRIES):
+            termios.tcflush(terminal, termios.TCOFLUSH)  # what it has not read yet, so that this has room
+            with contextlib.suppress(BlockingIOError):
+                if os.write(terminal, RESTORE.encode()) == len(RESTORE):
+                    break
+            time.sleep(0.002)
     os._exit(code)

@@ -248,9 +248,9 @@ async def test_what_went_wrong_is_said_with_what_to_do(sessions_root, workbench)
         app.session = beta
         page.on_screen_resume()
         app.tick()
-        for _ in range(50):
-            await pilot.pause(0.02)
-            if "interrupted" in str(trouble.render()):
+        for _ in range(200):
+            await pilot.pause(0.05)
+            if "interrupted" in str(trouble.render()) and figures(page):
                 break
         assert "✗ train interrupted: its process is gone" in str(trouble.render())
         assert "✗ train the SAE" in figures(page)
