@@ -33,7 +33,7 @@ class Matryoshka(BatchTopK):
         inner = x.new_zeros(())
         for first, end in pairwise((0, *self.widths)):
             part = entries.only(first, end)
-            x_hat = x_hat + part.decode(entries.part(entries.u, first, end), self.W_dec)
+            x_hat = x_hat + part.decode(part.u, self.W_dec)
             if end < self.d_sae:
                 inner = inner + squared_error(x, x_hat)
         return x_hat, inner

@@ -53,14 +53,6 @@ class Entries(abc.ABC):
     def row_sums(self, values: Tensor) -> Float[Tensor, " n"]:
         """The sum of `values` over each row. Differentiable."""
 
-    @abc.abstractmethod
-    def only(self, first: int, end: int) -> "Entries":
-        """Those of the features `first` to `end - 1`; `part` gives their values. Its `u` is not differentiable."""
-
-    @abc.abstractmethod
-    def part(self, values: Tensor, first: int, end: int) -> Tensor:
-        """`values` at the entries of `only(first, end)`. Differentiable."""
-
 
 class SparseEntries(Entries):
     """Entries one by one, ordered by row."""
@@ -93,30 +85,23 @@ class SparseEntries(Entries):
 
     def only(self, first: int, end: int) -> "SparseEntries":
         """Those of the features `first` to `end - 1`."""
-        inside = self._inside(first, end)
-        return SparseEntries(self.u.detach()[inside], self.row[inside], self.feature[inside], self.rows, self.d_sae)
-
-    def part(self, values: Tensor, first: int, end: int) -> Tensor:
-        """`values` at the entries of `only(first, end)`."""
-        return values[self._inside(first, end)]
-
-    def _inside(self, first: int, end: int) -> Bool[Tensor, " nnz"]:
-        return (self.feature >= first) & (self.feature < end)
+        inside = (self.feature >= first) & (self.feature < end)
+        return SparseEntries(self.u[inside], self.row[inside], self.feature[inside], self.rows, self.d_sae)
 
 
 class DenseEntries(Entries):
     """All entries, those that count for nothing with a value of 0."""
 
-    def __init__(self, u: Float[Tensor, "n d_sae"], first: int = 0) -> None:
-        self.u, self.rows, self.first = u, len(u), first
+    def __init__(self, u: Float[Tensor, "n d_sae"]) -> None:
+        self.u, self.rows = u, len(u)
 
     def of(self, parameter: Float[Tensor, " d_sae"]) -> Tensor:
         """A parameter of the features, at each entry. Differentiable."""
-        return parameter[self.first : self.first + self.u.shape[1]].expand_as(self.u)
+        return parameter.expand_as(self.u)
 
     def decode(self, values: Tensor, W_dec: Float[Tensor, "d_sae d_in"]) -> Float[Tensor, "n d_in"]:
         """`z W_dec`; differentiable in values and W_dec."""
-        return values @ W_dec[self.first : self.first + self.u.shape[1]]
+        return values @ W_dec
 
     def fired(self, active: Tensor) -> Bool[Tensor, " d_sae"]:
         """Which features have an entry that is `active`."""
@@ -125,14 +110,6 @@ class DenseEntries(Entries):
     def row_sums(self, values: Tensor) -> Float[Tensor, " n"]:
         """The sum of `values` over each row."""
         return values.sum(dim=1)
-
-    def only(self, first: int, end: int) -> "DenseEntries":
-        """Those of the features `first` to `end - 1`."""
-        return DenseEntries(self.u.detach()[:, first:end], first)
-
-    def part(self, values: Tensor, first: int, end: int) -> Tensor:
-        """`values` at the entries of `only(first, end)`."""
-        return values[:, first:end]
 
 
 class Encoder:

@@ -1,7 +1,7 @@
 """A choice from a list, narrowed down as one types."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -12,11 +12,47 @@ from sae_tui.text import safe
 from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.paged_table import Column, PagedTable
 
-MOVES = {"down": "down", "up": "up", "pagedown": "page_down", "pageup": "page_up"}
-"""Keys that move in the list while one types, and the table's action for each."""
+
+class Narrowed(ModalScreen[str | None]):
+    """A list that a line narrows down: enter takes the one at the cursor, esc none. A subclass composes both."""
+
+    MOVES: ClassVar = {"down": "down", "up": "up", "pagedown": "page_down", "pageup": "page_up"}
+    """Keys that move in the list while one types, and the table's action for each."""
+
+    def narrow(self, words: str) -> None:
+        """Show what holds what was typed."""
+        raise NotImplementedError
+
+    def taken(self, row: Any) -> str:
+        """What a row of the list stands for."""
+        raise NotImplementedError
+
+    def on_input_changed(self, event: TextLine.Changed) -> None:
+        """Those that hold what was typed."""
+        self.narrow(event.value)
+
+    def on_input_submitted(self) -> None:
+        """Take the one at the cursor."""
+        row = self.query_one(PagedTable).row
+        if row is not None:
+            self.dismiss(self.taken(row))
+
+    def on_paged_table_opened(self, event: PagedTable.Opened) -> None:
+        """Take it."""
+        self.dismiss(self.taken(event.row) if event.row else None)
+
+    def on_key(self, event: Any) -> None:
+        """Esc leaves; arrows move in the list."""
+        if event.key == "escape":
+            event.stop()
+            self.dismiss(None)
+        elif event.key in self.MOVES:
+            event.stop()
+            event.prevent_default()
+            getattr(self.query_one(PagedTable), f"action_{self.MOVES[event.key]}")()
 
 
-class Choose(ModalScreen[str | None]):
+class Choose(Narrowed):
     """One of several things: enter takes the one at the cursor, esc none."""
 
     CSS = """
@@ -51,27 +87,11 @@ class Choose(ModalScreen[str | None]):
         table.show(self._choices)
         table.move_to(next((i for i, (name, _) in enumerate(self._choices) if name == self._at), 0))
 
-    def on_input_changed(self, event: TextLine.Changed) -> None:
+    def narrow(self, words: str) -> None:
         """Those whose name holds what was typed."""
-        wanted = event.value.strip().casefold()
+        wanted = words.strip().casefold()
         self.query_one(PagedTable).show([c for c in self._choices if wanted in safe(c[0]).casefold()])
 
-    def on_input_submitted(self) -> None:
-        """Take the one at the cursor."""
-        row = self.query_one(PagedTable).row
-        if row is not None:
-            self.dismiss(row[0])
-
-    def on_paged_table_opened(self, event: PagedTable.Opened) -> None:
-        """Take it."""
-        self.dismiss(event.row[0] if event.row else None)
-
-    def on_key(self, event: Any) -> None:
-        """Esc leaves; arrows move in the list."""
-        if event.key == "escape":
-            event.stop()
-            self.dismiss(None)
-        elif event.key in MOVES:
-            event.stop()
-            event.prevent_default()
-            getattr(self.query_one(PagedTable), f"action_{MOVES[event.key]}")()
+    def taken(self, row: Any) -> str:
+        """The name."""
+        return row[0]

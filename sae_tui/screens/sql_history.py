@@ -7,21 +7,18 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 
 from sae_tui.history import Entry
+from sae_tui.screens.choose import Narrowed
 from sae_tui.text import safe
 from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.paged_table import Column, PagedTable
 
-MOVES = {
-    "down": "down", "up": "up", "pagedown": "page_down", "pageup": "page_up", "ctrl+n": "down", "ctrl+p": "up",
-}  # fmt: skip
-"""Keys that move in the list while one types, and the table's action for each."""
 
+class SqlHistory(Narrowed):
+    """A choice among them."""
 
-class SqlHistory(ModalScreen[str | None]):
-    """A choice among them: enter takes the one at the cursor, esc none."""
+    MOVES = {**Narrowed.MOVES, "ctrl+n": "down", "ctrl+p": "up"}
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         super().__init__()
@@ -45,35 +42,16 @@ class SqlHistory(ModalScreen[str | None]):
 
     def on_mount(self) -> None:
         """All of them, to begin with."""
-        self._narrow("")
+        self.narrow("")
 
-    def on_input_changed(self, event: TextLine.Changed) -> None:
+    def narrow(self, words: str) -> None:
         """Those that hold every word."""
-        self._narrow(event.value)
-
-    def on_input_submitted(self) -> None:
-        """Take the one at the cursor."""
-        row = self.query_one(PagedTable).row
-        if row is not None:
-            self.dismiss(row.sql)
-
-    def on_paged_table_opened(self, event: PagedTable.Opened) -> None:
-        """Take it."""
-        self.dismiss(event.row.sql if event.row else None)
-
-    def on_key(self, event: Any) -> None:
-        """Esc leaves; arrows move in the list."""
-        if event.key == "escape":
-            event.stop()
-            self.dismiss(None)
-        elif event.key in MOVES:
-            event.stop()
-            event.prevent_default()
-            getattr(self.query_one(PagedTable), f"action_{MOVES[event.key]}")()
-
-    def _narrow(self, words: str) -> None:
         wanted = words.casefold().split()
         self.query_one(PagedTable).show([e for e in self._entries if all(w in safe(e.sql).casefold() for w in wanted)])
+
+    def taken(self, row: Any) -> str:
+        """The query."""
+        return row.sql
 
 
 def one_line(sql: str) -> str:
