@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
-from core.config import EMBEDDED, RunConfig
+from core.config import RunConfig
 from core.errors import RunError, SessionError, nearest
+from core.options import EMBEDDED
 from core.storage import read_json, replace_file, replacing
 
 if TYPE_CHECKING:

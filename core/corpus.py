@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, TextIO, TypeVar
 
 from core import hub
-from core.config import CorpusConfig
 from core.errors import CorpusError, nearest
+from core.options import CorpusConfig
 
 Split = Literal["train", "calibration", "test"]
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from core.config import CorpusConfig
 from core.errors import CorpusError, nearest
+from core.options import CorpusConfig
 
 Row = tuple[str, dict[str, Any]]
 """Where a row is, as `NAME[NUMBER]`, and its values by column."""

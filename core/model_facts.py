@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.config import EMBEDDED
 from core.errors import ModelError, nearest
+from core.options import EMBEDDED
 from core.storage import read_json
 
 ALIASES = {f"gpt2-{size}": name for size, name in (("small", "gpt2"), ("xs", "distilgpt2"))} | {

@@ -12,9 +12,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
-from core.config import TokensConfig
 from core.corpus import Document
 from core.errors import UsageError
+from core.options import TokensConfig
 
 TEXTS_AT_ONCE = 64
 """Documents tokenised in one call, for speed."""

@@ -128,6 +128,8 @@ class Workbench(Bench):
 
     def tick(self) -> None:
         """Look at the sessions, in a thread; only one look at a time."""
+        if not self.is_running:  # the screens are being taken apart
+            return
         self.remember()
         self.started = [process for process in self.started if process.poll() is None]
         if time.monotonic() - self.pressed_at > QUIET_S and gc.get_count()[2] > COLLECT_AFTER:

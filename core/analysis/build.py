@@ -15,8 +15,8 @@ from pathlib import Path
 
 import duckdb
 
-from core.config import AnalysisConfig
 from core.errors import RunError
+from core.options import AnalysisConfig
 from core.records import Progress
 from core.session import Session
 from core.storage import replacing

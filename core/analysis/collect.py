@@ -26,10 +26,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from core import tokens
-from core.config import AnalysisConfig, RunConfig
+from core.config import RunConfig
 from core.corpus import Document
 from core.errors import ConfigError, CorpusError, ModelError, RunError
 from core.models.language import LanguageModel
+from core.options import AnalysisConfig
 from core.records import Notice, Progress
 from core.sae.base import SAE
 from core.session import Session

@@ -12,9 +12,9 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from core.config import ModelConfig
 from core.errors import ModelError, nearest
 from core.models import bundled
+from core.options import ModelConfig
 from core.records import Progress
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]

@@ -1,6 +1,6 @@
 """From a configuration to an SAE; the one place that knows which architectures there are."""
 
-from core.config import SaeConfig
+from core.options import SaeConfig
 from core.sae.base import SAE
 from core.sae.batchtopk import BatchTopK
 from core.sae.gated import Gated

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.config import TokensConfig
 from core.errors import RunError, UsageError
 from core.models.language import LanguageModel, TextTokenizer
+from core.options import TokensConfig
 from core.records import FiringToken, TokenChoice, TokenReport
 from core.sae.base import SAE
 from core.steering.edit import row_edit

@@ -17,6 +17,7 @@ from core.architectures import SPARSITY
 from core.config import RunConfig
 from core.errors import ConfigError, SessionError
 from core.model_facts import ModelFacts, cached
+from core.options import EMBEDDED
 from core.session import checked_name, listing
 from sae_tui.text import compact, safe, size, span
 from sae_tui.widgets.form import Entry
@@ -155,9 +156,9 @@ def offered(root: Path, name: str, texts: Mapping[str, str], facts: ModelFacts |
     used = dict.fromkeys(_used(root, name), "of another session")
     match name:
         case "model.name":
-            return list({configs.EMBEDDED[0]: "embedded", **dict.fromkeys(cached(), "downloaded"), **used}.items())
+            return list({EMBEDDED[0]: "embedded", **dict.fromkeys(cached(), "downloaded"), **used}.items())
         case "corpus.name":
-            return list({configs.EMBEDDED[1]: "this Python's library", **used}.items())
+            return list({EMBEDDED[1]: "this Python's library", **used}.items())
         case "device":
             return list({"auto": "a GPU where there is one", "cpu": "", "cuda:0": "the first GPU", **used}.items())
         case _:

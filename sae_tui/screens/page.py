@@ -176,7 +176,7 @@ class Page(Screen[Any]):
     @property
     def _goes(self) -> bool:
         """Whether what it was made of is gone already."""
-        return self.is_mounted and not self.query(TitleBar)
+        return not self.app.is_running or (self.is_mounted and not self.query(TitleBar))
 
     def on_mount(self) -> None:
         """Be as it was."""
@@ -193,7 +193,7 @@ class Page(Screen[Any]):
 
     def ticked(self) -> None:
         """The sessions were looked at."""
-        if not self.is_mounted or not self.query(TitleBar):  # not all of it is there yet, or it is on its way out
+        if not self.is_mounted or self._goes:
             return
         running = sum(seen.observed.state in ("running", "queued") for seen in self.app.seen)
         self.query_one(TitleBar).tell(self.app.session.name if self.app.session else "", running)

@@ -15,9 +15,9 @@ from huggingface_hub.errors import GatedRepoError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.config import CorpusConfig
 from core.corpus import SHUFFLE_DOCUMENTS, Document, cut, documents, shuffled, split_of
 from core.errors import CorpusError
+from core.options import CorpusConfig
 
 SPLITS = ("train", "calibration", "test")
 TEXTS = [f"text number {i}" for i in range(400)]

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.config import TokensConfig
 from core.corpus import Document
 from core.errors import UsageError
+from core.options import TokensConfig
 from core.tokens import Block, blocks, prompt_block, stacked
 
 BOS, PAD, END = 900, 901, 902

@@ -102,8 +102,8 @@ def _alpha(root: Path) -> None:
     import pyarrow as pa
 
     from core.analysis import build
-    from core.config import AnalysisConfig
     from core.labels import Label, append
+    from core.options import AnalysisConfig
     from core.status import Status
     from tests.core.analysis.conftest import N_IDS, random_case, write
 

@@ -16,6 +16,7 @@ from sae_tui.screens.dialogs import Ask
 from sae_tui.screens.runs import RunsPage
 from sae_tui.widgets.form import FIELD, LABEL
 from sae_tui.widgets.rows import Rows
+from tests.sae_tui.waiting import until
 
 
 @pytest.fixture
@@ -34,18 +35,9 @@ def started(monkeypatch) -> list:
 async def opened(pilot, key: str = "n") -> ConfigurePage:
     await pilot.pause(0.2)
     await pilot.press(key)
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfigurePage))
-    await until(pilot, lambda: pilot.app.screen._checked is not None)
+    await until(lambda: isinstance(pilot.app.screen, ConfigurePage))
+    await until(lambda: pilot.app.screen._checked is not None)
     return pilot.app.screen
-
-
-async def until(pilot, holds) -> None:
-    for _ in range(200):
-        await pilot.pause(0.02)
-        with contextlib.suppress(Exception):
-            if holds():
-                return
-    raise AssertionError("it did not come about")
 
 
 async def typed(pilot, name: str, text: str) -> None:
@@ -103,17 +95,17 @@ async def test_what_is_wrong_is_said_beside_the_field_as_one_types_and_nothing_s
         await typed(pilot, "sae.k", "16")
         assert "✗" not in note(page, "sae.k") and page._session_name == "smollm2-l10-topk16"
         await typed(pilot, "model.hook", "blocks.99.hook_resid_post")
-        await until(pilot, lambda: "30 blocks, 0 to 29" in note(page, "model.hook"))
+        await until(lambda: "30 blocks, 0 to 29" in note(page, "model.hook"))
         await typed(pilot, "model.hook", "blocks.9.hook_resid_pots")
-        await until(pilot, lambda: "? did you mean 'hook_resid_post'" in note(page, "model.hook"))
+        await until(lambda: "? did you mean 'hook_resid_post'" in note(page, "model.hook"))
         await typed(pilot, "model.name", "./nowhere")
-        await until(pilot, lambda: "no model folder" in note(page, "model.name"))
+        await until(lambda: "no model folder" in note(page, "model.name"))
         await typed(pilot, "corpus.name", "/none/x.txt")
         await typed(pilot, "session", "alpha")
         assert "already" in note(page, "session")
         await typed(pilot, "session", "Not A Name")
         assert "cannot name a session" in note(page, "session")
-        await until(pilot, lambda: "no such file" in note(page, "corpus.name"))
+        await until(lambda: "no such file" in note(page, "corpus.name"))
         await pilot.press("ctrl+s")
         await pilot.pause()
         detail = str(app.screen.query_one(".detail").content)
@@ -140,7 +132,7 @@ async def test_it_starts_a_session_of_its_own_and_goes_to_watch_it(sessions_root
         await typed(pilot, "budget.activations", "20,000")
         assert page._session_name == "mine"
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: app.current_mode == "train")
+        await until(lambda: app.current_mode == "train")
         [(session, verb, *arguments)] = started
         assert verb == "train" and tuple(arguments) == jobs.THEN and app.session.name == session.name == "mine"
         cfg = Session(sessions_root / "mine").config()
@@ -149,7 +141,7 @@ async def test_it_starts_a_session_of_its_own_and_goes_to_watch_it(sessions_root
             config.preset("demo"), ["sae.k=8", "model.dtype=bfloat16", "budget.activations=20_000"]
         ))  # fmt: skip
         await pilot.press("1")
-        await until(pilot, lambda: isinstance(app.screen, RunsPage))
+        await until(lambda: isinstance(app.screen, RunsPage))
         assert app.state.part("configure") == {}
 
 
@@ -160,7 +152,7 @@ async def test_a_clone_begins_with_the_sessions_configuration(sessions_root, wor
     app = workbench(sessions_root, session="alpha")
     async with app.run_test(size=(120, 36)) as pilot:
         page = await opened(pilot, "c")
-        await until(pilot, lambda: page._texts["seed"] == "11")
+        await until(lambda: page._texts["seed"] == "11")
         assert page._texts["sae.k"] == "7" and page._preset == "as alpha"
         form = page._form
         form.go_to(form.row("then"))
@@ -168,7 +160,7 @@ async def test_a_clone_begins_with_the_sessions_configuration(sessions_root, wor
         line = shlex.split(page.command_line())
         assert line[3:5] == ["clone", "alpha"] and "--then-all" not in line
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: started)
+        await until(lambda: started)
         assert started[0][1:] == ("train",) and started[0][0].config().seed == 11
 
 
@@ -201,7 +193,7 @@ async def test_all_fields_are_there_when_asked_for(sessions_root, workbench):
     async with app.run_test(size=(160, 45)) as pilot:
         page = await opened(pilot)
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: page._form.row("seed"))
+        await until(lambda: page._form.row("seed"))
         names = {row.entry.name for row in page._form.shown()}
         others = {field.name for field in fields.fields() if field.only and "topk" not in field.only}
         assert {"sae.l1_coefficient", "sae.bandwidth"} <= others
@@ -222,13 +214,13 @@ async def test_choices_are_offered_for_the_field_at_hand(sessions_root, workbenc
         page = await opened(pilot)
         page._form.go_to(page._form.row("model.hook"))
         await pilot.press("ctrl+o")
-        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await until(lambda: isinstance(app.screen, Choose))
         await pilot.press(*"12.attn.hook_z", "enter")
-        await until(pilot, lambda: app.screen is page)
+        await until(lambda: app.screen is page)
         assert page._texts["model.hook"] == "blocks.12.attn.hook_z" and page._session_name == "smollm2-l12-topk32"
         page._form.go_to(page._form.row("corpus.name"))
         await pilot.press("ctrl+o")
-        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await until(lambda: isinstance(app.screen, Choose))
         assert ("stdlib", "of another session") in app.screen._choices
         await pilot.press("escape")
 
@@ -281,7 +273,7 @@ async def test_an_unfinished_form_is_asked_about_kept_and_gone_on_with(sessions_
     async with app.run_test(size=(120, 36)) as pilot:
         page = await opened(pilot)
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, RunsPage))  # nothing was changed
+        await until(lambda: isinstance(app.screen, RunsPage))  # nothing was changed
         page = await opened(pilot)
         await typed(pilot, "sae.k", "zwölf [/x]\x1b")
         await typed(pilot, "session", "mine")
@@ -298,20 +290,20 @@ async def test_an_unfinished_form_is_asked_about_kept_and_gone_on_with(sessions_
     async with again.run_test(size=(120, 36)) as pilot:
         await pilot.pause(0.2)
         await pilot.press("n")
-        await until(pilot, lambda: isinstance(again.screen, ConfigurePage) and again.screen._texts["sae.k"] != "32")
+        await until(lambda: isinstance(again.screen, ConfigurePage) and again.screen._texts["sae.k"] != "32")
         page = again.screen
         assert page._session_name == "mine" and "✗" in note(page, "sae.k") and page._everything
         await pilot.press("escape")
         await pilot.pause()
         await pilot.press("k")
-        await until(pilot, lambda: isinstance(again.screen, RunsPage))
+        await until(lambda: isinstance(again.screen, RunsPage))
         assert again.state.part("configure")["name"] == "mine"
         await pilot.press("n")
-        await until(pilot, lambda: isinstance(again.screen, ConfigurePage) and again.screen._session_name == "mine")
+        await until(lambda: isinstance(again.screen, ConfigurePage) and again.screen._session_name == "mine")
         await pilot.press("escape")
         await pilot.pause()
         await pilot.press("d")
-        await until(pilot, lambda: isinstance(again.screen, RunsPage))
+        await until(lambda: isinstance(again.screen, RunsPage))
         assert again.state.part("configure") == {}
 
 

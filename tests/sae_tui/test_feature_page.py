@@ -19,28 +19,17 @@ from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.histogram import Histogram
 from sae_tui.widgets.places import Places
 from tests.core.analysis.conftest import ALWAYS, N_FEATURES, ONCE, SILENT
+from tests.sae_tui.waiting import until
 
 from .conftest import HOSTILE
 
 WIDE, NARROW = (160, 45), (80, 24)
 
 
-async def until(pilot, holds, *, seconds=5.0):
-    """Wait for what threads bring."""
-    for _ in range(int(seconds / 0.02)):
-        await pilot.pause(0.02)
-        try:
-            if holds():
-                return
-        except Exception:
-            continue
-    raise AssertionError("it did not come")
-
-
 async def opened(app, pilot, feature):
     """The page, with the feature shown."""
     app.open_feature(feature)
-    await until(pilot, lambda: app.screen._card.feature == feature)
+    await until(lambda: app.screen._card.feature == feature)
     assert isinstance(app.screen, FeaturePage)
     return app.screen
 
@@ -63,7 +52,7 @@ async def test_a_feature_opens_with_all_there_is_to_say_of_it(sessions_root, wor
         assert panes.histogram.bin is not None
         assert [panes.table(name).count > 0 for name in PANES[2:]] == [True, True, True]
         assert page.focused is panes.places.contexts
-        await until(pilot, lambda: line(page, "place").endswith(f"1/{panes.places.contexts.count}"))
+        await until(lambda: line(page, "place").endswith(f"1/{panes.places.contexts.count}"))
         assert "py · " in line(page, "place")
         assert "a steer" in page.query_one(KeyBar).content.plain
 
@@ -79,13 +68,13 @@ async def test_label_note_and_star_are_written_and_shown_and_keep_the_rest(sessi
         await pilot.pause()
         assert isinstance(app.screen, AskText) and app.screen.query_one(TextLine).value == "old"
         await pilot.press("end", *"er", "enter")
-        await until(pilot, lambda: '"older"' in line(page, "name"))
+        await until(lambda: '"older"' in line(page, "name"))
         await pilot.press("asterisk")
-        await until(pilot, lambda: "★" in line(page, "name"))
+        await until(lambda: "★" in line(page, "name"))
         await pilot.press("n")
         await pilot.pause()
         await pilot.press("home", *"well ", "enter")
-        await until(pilot, lambda: line(page, "note") == "well kept")
+        await until(lambda: line(page, "note") == "well kept")
         found = labels.read(session)[7]
         assert (found.label, found.note, found.tags, found.starred) == ("older", "well kept", ("t",), True)
         assert found.source == "person"
@@ -94,7 +83,7 @@ async def test_label_note_and_star_are_written_and_shown_and_keep_the_rest(sessi
         await pilot.pause()
         await pilot.press("escape")
         await pilot.press("asterisk")
-        await until(pilot, lambda: "★" not in line(page, "name"))
+        await until(lambda: "★" not in line(page, "name"))
         assert labels.read(session)[7].label == "older"
 
 
@@ -102,30 +91,30 @@ async def test_label_note_and_star_are_written_and_shown_and_keep_the_rest(sessi
 async def test_brackets_go_through_the_order_below_and_backspace_undoes_a_neighbour(sessions_root, workbench):
     app = workbench(sessions_root, session="alpha", mode="features")
     async with app.run_test(size=WIDE) as pilot:
-        await until(pilot, lambda: app.screen._found is not None)
+        await until(lambda: app.screen._found is not None)
         order = [app.screen._found.order.feature_at(i) for i in range(N_FEATURES)]
         page = await opened(app, pilot, order[2])
         assert line(page, "name").count(f"3 of {N_FEATURES}") == 1
         await pilot.press("right_square_bracket")
-        await until(pilot, lambda: page._card.feature == order[3])
+        await until(lambda: page._card.feature == order[3])
         await pilot.press(*["left_square_bracket"] * 3)
-        await until(pilot, lambda: page._card.feature == order[0])
+        await until(lambda: page._card.feature == order[0])
         said = []
         app.say = lambda message, severity="information": said.append(message)
         await pilot.press("left_square_bracket")
-        await until(pilot, lambda: said)
+        await until(lambda: said)
         assert "first" in said[0] and page.feature == order[0]
         page._panes.to("neighbours")
         await pilot.press("enter")
         other = (order[0] + 1) % N_FEATURES
-        await until(pilot, lambda: page._card.feature == other)
+        await until(lambda: page._card.feature == other)
         await pilot.press("backspace")
-        await until(pilot, lambda: page._card.feature == order[0])
+        await until(lambda: page._card.feature == order[0])
         await pilot.press("backspace")
         assert "opened first" in said[-1]
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, FeaturesPage))
-        await until(pilot, lambda: app.screen._table.row["feature"] == order[0])
+        await until(lambda: isinstance(app.screen, FeaturesPage))
+        await until(lambda: app.screen._table.row["feature"] == order[0])
 
 
 @pytest.mark.asyncio
@@ -177,7 +166,7 @@ async def test_a_context_opens_its_document_and_each_token_has_its_value(session
         places, contexts = page.query_one(Places), page.query_one(Contexts)
         assert "next firing" not in page.query_one(KeyBar).content.plain
         await pilot.press("j", "enter")
-        await until(pilot, lambda: places.reading)
+        await until(lambda: places.reading)
         example = contexts.example
         at = places.document.cursor
         assert places._document[at]["token_idx"] == example.token_idx
@@ -192,7 +181,7 @@ async def test_a_context_opens_its_document_and_each_token_has_its_value(session
         assert places.document.cursor == max((i for i, v in enumerate(values[:-1]) if v > 0), default=len(values) - 1)
         silent = next(i for i, v in enumerate(values) if v == 0)
         places.document.cursor = silent
-        await until(pilot, lambda: "silent" in line(page, "place") or "not defined" in line(page, "place"))
+        await until(lambda: "silent" in line(page, "place") or "not defined" in line(page, "place"))
         await pilot.press("t")
         assert places.document.pieces[0].text == f"{places._document[0]['token_id']} "
         assert page.copied() == ("the document", "".join(t["text"] for t in places._document))
@@ -200,7 +189,7 @@ async def test_a_context_opens_its_document_and_each_token_has_its_value(session
         await pilot.pause()
         assert not places.reading and page.focused is contexts and contexts.example == example
         await pilot.press("q")
-        await until(pilot, lambda: app.screen is not page)
+        await until(lambda: app.screen is not page)
 
 
 @pytest.mark.asyncio
@@ -209,18 +198,18 @@ async def test_a_token_of_a_document_leads_to_the_features_that_fire_on_it(sessi
     async with app.run_test(size=NARROW) as pilot:
         page = await opened(app, pilot, 5)
         await pilot.press("enter")
-        await until(pilot, lambda: page.query_one(Places).reading)
+        await until(lambda: page.query_one(Places).reading)
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await until(lambda: isinstance(app.screen, Choose))
         names = [name.strip() for name, _ in app.screen._choices]
         assert any(name.startswith("3  ★ always on [bold]") for name in names) and any(
             n.startswith("5 ") for n in names
         )
         await pilot.press(*"always", "enter")
-        await until(pilot, lambda: page._card.feature == ALWAYS)
+        await until(lambda: page._card.feature == ALWAYS)
         assert not page.query_one(Places).reading
         await pilot.press("backspace")
-        await until(pilot, lambda: page._card.feature == 5)
+        await until(lambda: page._card.feature == 5)
 
 
 @pytest.mark.asyncio
@@ -235,7 +224,7 @@ async def test_panes_open_what_is_under_their_cursor(sessions_root, workbench):
         bin_ = page.query_one(Histogram).bin
         fits = [e for e in page._card.examples if bin_.lo < e.value <= bin_.hi]
         await pilot.press("enter")
-        await until(pilot, lambda: (contexts.example in fits and page.focused is contexts) if fits else said)
+        await until(lambda: (contexts.example in fits and page.focused is contexts) if fits else said)
         page._panes.to("tokens")
         await pilot.press("j", "enter")
         token = page._panes.table("tokens").row["text"]
@@ -243,10 +232,10 @@ async def test_panes_open_what_is_under_their_cursor(sessions_root, workbench):
         def at():
             return next(t.text for t in contexts.example.tokens if t.token_idx == contexts.example.token_idx)
 
-        await until(pilot, lambda: at() == token and page.focused is contexts)
+        await until(lambda: at() == token and page.focused is contexts)
         page._panes.to("logits")
         await pilot.press("enter")
-        await until(pilot, lambda: page.focused is contexts or "that token in it" in said[-1])
+        await until(lambda: page.focused is contexts or "that token in it" in said[-1])
 
 
 @pytest.mark.asyncio
@@ -281,24 +270,24 @@ async def test_a_narrow_terminal_has_one_pane_at_a_time_and_all_of_them(sessions
             return [w.id for w in found if w.region.area > 0]
 
         for name in [*PANES, PANES[0]]:
-            await until(pilot, lambda name=name: displayed() == [name] and panes.at_hand == name)
+            await until(lambda name=name: displayed() == [name] and panes.at_hand == name)
             assert {w.id for w in page.focused.ancestors_with_self} & {name}
             assert f" {name} " in line(page, "strip")
             await pilot.press("tab")
         await pilot.press("shift+tab", "shift+tab")
-        await until(pilot, lambda: displayed() == ["neighbours"])
+        await until(lambda: displayed() == ["neighbours"])
         assert page.memory()["pane"] == "neighbours"
         await pilot.resize_terminal(*WIDE)
-        await until(pilot, lambda: displayed() == list(PANES))
+        await until(lambda: displayed() == list(PANES))
         await pilot.press("tab", "z")
-        await until(pilot, lambda: page.maximized is panes.places)
+        await until(lambda: page.maximized is panes.places)
         await pilot.press("tab")
-        await until(pilot, lambda: page.maximized is panes.histogram)
+        await until(lambda: page.maximized is panes.histogram)
         await pilot.press("escape")
-        await until(pilot, lambda: page.maximized is None and displayed() == list(PANES))
+        await until(lambda: page.maximized is None and displayed() == list(PANES))
         assert app.screen is page
         await pilot.click("#neighbours", offset=(5, 2))
-        await until(pilot, lambda: panes.at_hand == "neighbours")
+        await until(lambda: panes.at_hand == "neighbours")
 
 
 @pytest.mark.asyncio
@@ -328,7 +317,7 @@ async def test_dead_features_and_features_that_fired_once(sessions_root, workben
         await pilot.press("colon", "1")
         await pilot.pause(0.4)
         await pilot.press("enter")
-        await until(pilot, lambda: app.screen._card.feature == ONCE)
+        await until(lambda: app.screen._card.feature == ONCE)
         contexts = app.screen.query_one(Contexts)
         assert contexts.count == 2 and "top: the strongest" in contexts.render_line(0).text
         assert "(1 of 98 tokens)" in line(app.screen, "facts")
@@ -350,7 +339,7 @@ async def test_what_is_not_there_is_said_in_words(sessions_root, workbench, sess
     app = workbench(sessions_root, session=session)
     async with app.run_test(size=NARROW) as pilot:
         app.open_feature(feature)
-        await until(pilot, lambda: app.screen.query_one(Places).has_class("-words"))
+        await until(lambda: app.screen.query_one(Places).has_class("-words"))
         assert words in app.screen.query_one(Places).query_one(Static).content.plain
         assert app.screen.query_one("#name", Line).content.plain == f"Feature {feature}"
         await pilot.press("e", "n", "asterisk", "a", "i", "t", "L", "tab", "enter", "y", "full_stop")
@@ -358,7 +347,7 @@ async def test_what_is_not_there_is_said_in_words(sessions_root, workbench, sess
         await pilot.pause(0.1)
         assert isinstance(app.screen, FeaturePage)
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, FeaturesPage))
+        await until(lambda: isinstance(app.screen, FeaturesPage))
 
 
 @pytest.mark.asyncio
@@ -369,7 +358,7 @@ async def test_a_feature_leaves_with_its_session(sessions_root, workbench):
         app.open_session(Session(sessions_root / "gamma"), "runs")
         await pilot.pause(0.1)
         await pilot.press("3")
-        await until(pilot, lambda: isinstance(app.screen, FeaturesPage))
+        await until(lambda: isinstance(app.screen, FeaturesPage))
 
 
 @pytest.mark.asyncio
@@ -383,7 +372,7 @@ async def test_the_last_one_asked_for_is_shown_and_the_old_one_stays_until_then(
         for feature in (6, 7, 8):
             page._go(feature)
             assert page._card.feature == 5 and line(page, "name").startswith("Feature 5")
-        await until(pilot, lambda: page._card.feature == 8)
+        await until(lambda: page._card.feature == 8)
         assert shown == [6, 8]
 
 

@@ -18,16 +18,8 @@ from sae_tui.widgets.bars import Line
 from sae_tui.widgets.feature_columns import SETS, cells, percent, sets
 from sae_tui.widgets.paged_table import PagedTable
 from sae_tui.widgets.preview import Preview, bars
+from tests.sae_tui.waiting import until
 from tests.terminal import Terminal
-
-
-async def settled(pilot, condition, what="it did not come"):
-    for _ in range(300):
-        if condition():
-            await pilot.pause()
-            return
-        await pilot.pause(0.01)
-    raise AssertionError(what)
 
 
 def parts(app):
@@ -37,7 +29,7 @@ def parts(app):
 
 
 async def opened(app, pilot):
-    await settled(pilot, lambda: isinstance(app.screen, FeaturesPage) and app.screen._found is not None)
+    await until(lambda: isinstance(app.screen, FeaturesPage) and app.screen._found is not None)
     return parts(app)
 
 
@@ -61,7 +53,7 @@ def drawn(widget):
 async def asked(page, pilot):
     """Whatever was set off has come."""
     await pilot.pause()
-    await settled(pilot, lambda: page._asking is None)
+    await until(lambda: page._asking is None)
 
 
 async def type_(page, pilot, text):
@@ -83,10 +75,10 @@ async def test_it_opens_sorted_by_density_with_a_preview_of_the_first(sessions_r
         assert title(page).startswith("features 12 of 12 · density ↓ · ")
         assert page.query_one("#place", Line).content.plain == "row 1 of 12"
         assert table.has_focus
-        await settled(pilot, lambda: preview.feature == expected[0])
+        await until(lambda: preview.feature == expected[0])
         assert ran(page) == ""
         await pilot.press("G")
-        await settled(pilot, lambda: preview.feature == expected[-1])
+        await until(lambda: preview.feature == expected[-1])
         assert page.query_one("#place", Line).content.plain == "row 12 of 12"
         await pilot.press("left_square_bracket")
         assert table.index == 10
@@ -105,7 +97,7 @@ async def test_nothing_hostile_reaches_the_screen(sessions_root, workbench):
         for _ in range(12):
             table.action_down()
             page._rest()
-            await settled(pilot, lambda: preview.feature == table.row["feature"])
+            await until(lambda: preview.feature == table.row["feature"])
             for y in range(30):
                 text = "".join(segment.text for segment in page._compositor.render_strips()[y])
                 assert text.isprintable(), text
@@ -120,14 +112,14 @@ async def test_words_and_conditions_filter_as_one_types_and_errors_leave_what_wa
     async with app.run_test(size=(120, 36)) as pilot:
         page, table, _ = await opened(app, pilot)
         await pilot.press("slash", *"dates")
-        await settled(pilot, lambda: table.count == 1)
+        await until(lambda: table.count == 1)
         assert shown(page) == [5]
         assert ran(page).startswith("WHERE  (label ILIKE '%dates%'")
         assert title(page).startswith("features 1 of 12")
         await pilot.press("escape")
         assert table.has_focus
         await pilot.press("escape")
-        await settled(pilot, lambda: table.count == 12)
+        await until(lambda: table.count == 12)
         assert ran(page) == ""
         await type_(page, pilot, "not dead and density < 0.3")
         found = shown(page)
@@ -146,7 +138,7 @@ async def test_words_and_conditions_filter_as_one_types_and_errors_leave_what_wa
         assert ran(page).startswith("no feature fulfils")
         await pilot.press("e", "a", "asterisk", "space", "enter", "s", "n")
         await pilot.press("escape")
-        await settled(pilot, lambda: table.count == 12)
+        await until(lambda: table.count == 12)
 
 
 @pytest.mark.asyncio
@@ -238,23 +230,23 @@ async def test_label_note_and_star_are_written_and_seen_at_once(sessions_root, w
         page, table, preview = await opened(app, pilot)
         table.move_to(shown(page).index(7))
         await pilot.press("asterisk")
-        await settled(pilot, lambda: table.row["starred"])
+        await until(lambda: table.row["starred"])
         await pilot.press("e")
-        await settled(pilot, lambda: app.screen is not page)
+        await until(lambda: app.screen is not page)
         await pilot.press(*"[b]new", "enter")
-        await settled(pilot, lambda: table.row["label"] == "[b]new")
+        await until(lambda: table.row["label"] == "[b]new")
         assert table.row["starred"]
         await pilot.press("n")
-        await settled(pilot, lambda: app.screen is not page)
+        await until(lambda: app.screen is not page)
         await pilot.press(*"why", "enter")
-        await settled(pilot, lambda: labels.read(session)[7].note == "why")
-        await settled(pilot, lambda: "why" in preview.query_one("#glance-note", Line).content.plain)
+        await until(lambda: labels.read(session)[7].note == "why")
+        await until(lambda: "why" in preview.query_one("#glance-note", Line).content.plain)
         assert "★ [b]new" in drawn(table)
         await pilot.press("asterisk")
-        await settled(pilot, lambda: not labels.read(session)[7].starred)
+        await until(lambda: not labels.read(session)[7].starred)
         labels.change(session, 7, label="from elsewhere")
         page.clock()
-        await settled(pilot, lambda: table.row["label"] == "from elsewhere")
+        await until(lambda: table.row["label"] == "from elsewhere")
 
 
 @pytest.mark.asyncio
@@ -270,12 +262,12 @@ async def test_a_feature_opens_and_its_neighbours_are_those_of_the_order(session
         assert page.place(order[4]) == (4, 12)
         assert page.neighbour(99, 1) is page.place(99) is None
         page.go_to(order[6])
-        await settled(pilot, lambda: table.index == 6)
+        await until(lambda: table.index == 6)
         await pilot.press("enter")
-        await settled(pilot, lambda: isinstance(app.screen, FeaturePage))
+        await until(lambda: isinstance(app.screen, FeaturePage))
         assert app.screen.feature == order[6]
         await pilot.press("q")
-        await settled(pilot, lambda: app.screen is page)
+        await until(lambda: app.screen is page)
         assert table.index == 6
 
 
@@ -312,7 +304,7 @@ async def test_without_an_analysis_it_says_why_and_starts_one(sessions_root, wor
     )
     app = workbench(sessions_root, mode="features", session="beta")
     async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot, lambda: isinstance(app.screen, FeaturesPage) and app.screen.has_class("-none"))
+        await until(lambda: isinstance(app.screen, FeaturesPage) and app.screen.has_class("-none"))
         page = app.screen
         words = page.query_one("#empty", Static)
         assert words.content.plain.startswith("train running: training 40%")
@@ -320,18 +312,18 @@ async def test_without_an_analysis_it_says_why_and_starts_one(sessions_root, wor
         assert "no SAE in this session" in words.content.plain
         shutil.copytree(sessions_root / "alpha" / "sae", sessions_root / "gamma" / "sae")
         app.tick()
-        await settled(pilot, lambda: "analysis not done" in words.content.plain)
+        await until(lambda: "analysis not done" in words.content.plain)
         assert "press A to start it" in words.content.plain
         await pilot.press("A")
-        await settled(pilot, lambda: started == [("gamma", "analyze")])
-        await settled(pilot, lambda: len(app.started) == 1)
+        await until(lambda: started == [("gamma", "analyze")])
+        await until(lambda: len(app.started) == 1)
         await pilot.press("slash", "s", "S", "e", "space", "a", "enter", "C", "v", "z", "y", "Y")
         shutil.copy(sessions_root / "alpha" / "features.duckdb", sessions_root / "gamma" / "features.duckdb")
         page.clock()
         page, table, _ = await opened(app, pilot)
         assert table.count == 12
         await pilot.press("escape", "A")
-        await settled(pilot, lambda: app.screen is not page)
+        await until(lambda: app.screen is not page)
         await pilot.press("c")
         assert len(started) == 1
 
@@ -342,10 +334,10 @@ async def test_a_database_that_cannot_be_read_is_told(sessions_root, workbench):
     path.unlink()
     path.write_bytes(b"x" * 20_000)
     app = workbench(sessions_root, mode="features", session="alpha")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot, lambda: isinstance(app.screen, FeaturesPage) and app.screen.has_class("-none"))
+    async with app.run_test(size=(80, 24)):
+        await until(lambda: isinstance(app.screen, FeaturesPage) and app.screen.has_class("-none"))
         words = app.screen.query_one("#empty", Static)
-        await settled(pilot, lambda: "cannot be read" in words.content.plain)
+        await until(lambda: "cannot be read" in words.content.plain)
         assert "press A" in words.content.plain
 
 
@@ -357,18 +349,18 @@ async def test_in_a_narrow_terminal_the_preview_takes_the_place_of_the_list(sess
         assert table.region
         assert not preview.region
         await pilot.press("j", "z")
-        await settled(pilot, lambda: preview.feature == table.row["feature"])
+        await until(lambda: preview.feature == table.row["feature"])
         assert preview.region
         assert not table.region
         await pilot.press("right_square_bracket")
-        await settled(pilot, lambda: preview.feature == shown(page)[2])
+        await until(lambda: preview.feature == shown(page)[2])
         await pilot.press("escape")
-        await settled(pilot, lambda: bool(table.region))
+        await until(lambda: bool(table.region))
         assert table.has_focus
         await pilot.resize_terminal(160, 45)
-        await settled(pilot, lambda: bool(preview.region) and preview.feature == shown(page)[2])
+        await until(lambda: bool(preview.region) and preview.feature == shown(page)[2])
         await pilot.press("z")
-        await settled(pilot, lambda: page.maximized is not None)
+        await until(lambda: page.maximized is not None)
         await pilot.press("escape")
         assert page.maximized is None
 

@@ -11,6 +11,7 @@ from textual.strip import Strip
 from sae_tui.widgets.columns import Columns, runs, sized
 from sae_tui.widgets.paged_table import Column, PagedTable, Source
 from sae_tui.widgets.source import PAGE, PAGES_KEPT
+from tests.sae_tui.waiting import until
 
 COLUMNS = (
     Column("id", "id", 6, lambda row: str(row["id"]), right=True),
@@ -46,14 +47,6 @@ class Tables(App[None]):
 
 def lines(table):
     return [table.render_line(y).text.rstrip() for y in range(table.size.height)]
-
-
-async def settled(pilot, condition):
-    for _ in range(200):
-        if condition():
-            return
-        await pilot.pause(0.01)
-    raise AssertionError("it did not come")
 
 
 @pytest.mark.asyncio
@@ -119,13 +112,13 @@ async def test_rows_that_are_late_are_dots_until_they_come_and_only_pages_in_vie
     async with app.run_test(size=(60, 21)) as pilot:
         table = app.table
         table.browse(Source(fetch, 1_000_000))
-        await settled(pilot, lambda: lines(table)[1:3] == ["▸  ·", "   ·"])
+        await until(lambda: lines(table)[1:3] == ["▸  ·", "   ·"])
         assert table.row is None
         await pilot.press("G", "enter")
-        await settled(pilot, lambda: lines(table)[-1] == "▸  ·")
+        await until(lambda: lines(table)[-1] == "▸  ·")
         assert ("opened", 999_999, None) not in app.heard
         gate.set()
-        await settled(pilot, lambda: table.row is not None)
+        await until(lambda: table.row is not None)
         assert lines(table)[-1].split()[:2] == ["▸", "999999"]
         await pilot.pause(0.05)
         assert asked == [0, 999_800]
@@ -142,7 +135,7 @@ async def test_a_page_that_cannot_be_fetched_is_told_once_and_not_tried_for_ever
 
     async with app.run_test(size=(60, 21)) as pilot:
         app.table.browse(Source(fetch, 1000))
-        await settled(pilot, lambda: ("failed", "gone") in app.heard)
+        await until(lambda: ("failed", "gone") in app.heard)
         await pilot.press("G", "g")
         assert len(asked) == 1
         app.table.browse(Source.of(rows(3)))

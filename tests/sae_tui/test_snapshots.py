@@ -11,6 +11,7 @@ import pytest
 from core.session import Session
 from core.steering.transcript import Transcript
 from tests.sae_tui.fake_engine import FakeEngine
+from tests.sae_tui.waiting import still as comes_to_rest
 
 SIZES = ((160, 45), (80, 24))
 NOW = 1_770_000_000.0
@@ -50,10 +51,10 @@ def test_a_screen_looks_as_it_did(
     mode, pressed = SCREENS[screen]
 
     async def drive(pilot) -> None:
-        await pilot.pause(0.3)
+        await comes_to_rest(pilot)
         for key in pressed:
             await pilot.press(key)
-        await pilot.pause(0.6)
+        await comes_to_rest(pilot)
 
     app = workbench(sessions_root, mode=mode, session="alpha")
     assert snap_compare(app, terminal_size=size, run_before=drive)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
@@ -13,18 +14,10 @@ from sae_tui.widgets.paged_table import PagedTable
 from sae_tui.widgets.schema import SchemaTree
 from sae_tui.widgets.sql_editor import SqlEditor
 from tests.sae_tui.conftest import HOSTILE
+from tests.sae_tui.waiting import until
 
 SIZE = (140, 40)
 ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
-
-
-async def until(pilot, true, within_s=5.0):
-    """Wait for something that a thread does."""
-    for _ in range(int(within_s / 0.02)):
-        if true():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not come")
 
 
 class Page:
@@ -62,14 +55,14 @@ class Page:
         return [table.render_line(y).text.rstrip() for y in range(table.size.height)]
 
     async def ready(self):
-        await until(self.pilot, lambda: self.tree.count > 0 and self.editor.lexer)
+        await until(lambda: self.tree.count > 0 and self.editor.lexer)
         return self
 
     async def ask(self, sql):
         self.editor.text = sql
         before = self.app.screen._result
         await self.pilot.press("ctrl+j")
-        await until(self.pilot, lambda: self.app.screen._result is not before or self.wrong)
+        await until(lambda: self.app.screen._result is not before or self.wrong)
 
 
 @pytest.mark.asyncio
@@ -148,14 +141,14 @@ async def test_escape_stops_a_query_and_the_screen_is_free_at_once(sessions_root
         page = await Page(app, pilot).ready()
         page.editor.text = ENDLESS
         app.simulate_key("ctrl+j")  # Pilot would wait for an idle processor
-        await until(pilot, lambda: page.told.startswith("running"))
+        await until(lambda: page.told.startswith("running"))
         await asyncio.sleep(0.1)
         assert page.told.startswith("running")
         page.clock()
-        assert page.told == "running, 0 s · esc stops it"
+        assert re.fullmatch(r"running, \d+ s · esc stops it", page.told)
         app.simulate_key("escape")
         await asyncio.sleep(0.05)
-        assert page.told.startswith("stopped after 0.") and page.editor.has_focus
+        assert page.told.startswith("stopped after ") and page.editor.has_focus
         await page.ask("SELECT 41 + 1 AS answer")
         assert page._result.rows == [(42,)]
         page.editor.text = ENDLESS
@@ -163,7 +156,7 @@ async def test_escape_stops_a_query_and_the_screen_is_free_at_once(sessions_root
         await asyncio.sleep(0.1)
         page.editor.text = "SELECT 'this one instead'"
         app.simulate_key("ctrl+j")
-        await until(pilot, lambda: page._result.rows != [(42,)])
+        await until(lambda: page._result.rows != [(42,)])
         assert page._result.rows == [("this one instead",)] and page.wrong == ""
 
 
@@ -179,7 +172,7 @@ async def test_only_what_is_selected_runs_and_nothing_shows_the_examples(session
         page.editor.text = "SELECT 3;\nSELECT 4"
         page.editor.selection = ((1, 0), (1, 8))
         await pilot.press("f5")
-        await until(pilot, lambda: page._result.rows == [(4,)])
+        await until(lambda: page._result.rows == [(4,)])
         await pilot.press("ctrl+j")
         page.editor.text = ""
         await pilot.press("ctrl+j")
@@ -196,18 +189,18 @@ async def test_the_history_is_filtered_as_one_types_and_survives(sessions_root, 
         lines = (tmp_path / "sql_history.jsonl").read_text().splitlines()
         assert [json.loads(line)["sql"] for line in lines] == ["SELECT 1", "SELECT 'two\n[/x]\x1b'", "SELECT 3"]
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: isinstance(app.screen, SqlHistory))
+        await until(lambda: isinstance(app.screen, SqlHistory))
         table = app.screen.query_one(PagedTable)
         assert "SELECT 3" in table.render_line(1).text and "[/x]␛" in table.render_line(2).text
         await pilot.press(*"TWO")
         assert table.count == 1
         await pilot.press("backspace", "backspace", "backspace", "down", "up", "enter")
-        await until(pilot, lambda: not isinstance(app.screen, SqlHistory))
+        await until(lambda: not isinstance(app.screen, SqlHistory))
         assert page.editor.text == "SELECT 'two\n[/x]\x1b'"
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: isinstance(app.screen, SqlHistory))
+        await until(lambda: isinstance(app.screen, SqlHistory))
         await pilot.press("escape")
-        await until(pilot, lambda: not isinstance(app.screen, SqlHistory))
+        await until(lambda: not isinstance(app.screen, SqlHistory))
         assert page.editor.text == "SELECT 'two\n[/x]\x1b'"
 
 
@@ -228,7 +221,7 @@ async def test_a_cell_is_read_in_full_and_a_result_written_to_a_file(sessions_ro
             assert isinstance(app.screen, AskText)
             app.screen.query_one("Input").value = str(path)
             await pilot.press("enter")
-            await until(pilot, path.exists)
+            await until(path.exists)
             await pilot.pause(0.05)
         assert csv.read_text().splitlines()[0] == "deep,nan,text" and csv.read_text().count("\n") == 3
         assert json.loads(json_.read_text())[1] == {
@@ -278,7 +271,7 @@ async def test_without_a_database_it_says_what_to_do(sessions_root, workbench):
     app = workbench(sessions_root, session="gamma", mode="sql")
     async with app.run_test(size=SIZE) as pilot:
         page = Page(app, pilot)
-        await until(pilot, lambda: "sae-tui analyze gamma" in page.told)
+        await until(lambda: "sae-tui analyze gamma" in page.told)
         await pilot.press(*"FROM")
         await pilot.press("ctrl+j")
         assert "sae-tui analyze gamma" in page.told and page.wrong == ""
@@ -322,11 +315,11 @@ async def test_marked_sessions_can_be_joined(sessions_root, workbench):
 
         shutil.copytree(sessions_root / "alpha", sessions_root / "delta")
         app.tick()
-        await until(pilot, lambda: any(s.name == "delta" for s in app.seen))
+        await until(lambda: any(s.name == "delta" for s in app.seen))
         app.marked = {"delta", "beta"}
         app.tick()
         page = await Page(app, pilot).ready()
-        await until(pilot, lambda: any(line.name == "s2.features" for line in page.tree._rows))
+        await until(lambda: any(line.name == "s2.features" for line in page.tree._rows))
         await page.ask("SELECT count(*) FROM s1.features JOIN s2.features USING (feature)")
         assert page._result.rows == [(12,)]
 

@@ -1,6 +1,5 @@
 """The Steer screen with an engine that has no model: what keys do, what is asked, what is shown."""
 
-import asyncio
 import json
 import shlex
 
@@ -13,6 +12,7 @@ from core.steering.transcript import Transcript
 from sae_tui.screens.steer import SteerPage
 from sae_tui.widgets.bars import Line
 from sae_tui.widgets.command_line import Candidates, CommandLine
+from tests.sae_tui.waiting import until
 
 from .conftest import HOSTILE
 from .fake_engine import FakeEngine, paced, wait_for
@@ -53,12 +53,6 @@ async def typed(pilot, text):
     await pilot.pause()
 
 
-async def until(pilot, holds, timeout_s=5.0):
-    async with asyncio.timeout(timeout_s):
-        while not holds():
-            await pilot.pause(0.02)
-
-
 async def command(pilot, line):
     pilot.app.screen.action_command(line)
     await pilot.press("enter")
@@ -71,7 +65,7 @@ async def generated(pilot, page):
     page.edits.table.focus()
     await pilot.pause()
     await pilot.press("r")
-    await until(pilot, lambda: page.generation and page.generation.ended and len(page.generation.firing) == 2)
+    await until(lambda: page.generation and page.generation.ended and len(page.generation.firing) == 2)
     await pilot.pause()
 
 
@@ -102,11 +96,11 @@ async def test_a_prompt_gives_two_texts_with_differing_words_marked(steer, engin
         await pilot.press("ctrl+j")
         await typed(pilot, "important")
         assert page.prompt.text == "the most\nimportant"
-        await until(pilot, lambda: "ready on cpu" in state(page))
+        await until(lambda: "ready on cpu" in state(page))
         await pilot.press("escape")
         await command(pilot, "/amplify 5 4")
         await pilot.press("p", "enter")
-        await until(pilot, lambda: page.generation and page.generation.ended)
+        await until(lambda: page.generation and page.generation.ended)
         await pilot.pause()
         request = next(a for a in engine.made.asked if isinstance(a, GenerationRequest))
         assert (request.prompt, request.interventions) == ("the most\nimportant", (Intervention("scale", 5, 4.0),))
@@ -127,7 +121,7 @@ async def test_strength_and_switches_work_on_the_intervention_at_the_cursor_and_
         assert "no intervention yet" in note(page)
         await command(pilot, "/amplify 3 4")
         await command(pilot, "/add 5 1max")
-        await until(pilot, lambda: 5 in page.names.known)
+        await until(lambda: 5 in page.names.known)
         plan = page.edits.plan
 
         def edits():
@@ -162,13 +156,13 @@ async def test_commands_are_completed_by_name_and_features_by_number_label_and_t
         assert isinstance(page.focused, CommandLine) and "/amplify" in offered(page)
         await typed(pilot, "ampl")
         await pilot.press("tab")
-        await until(pilot, lambda: "5" in offered(page))
+        await until(lambda: "5" in offered(page))
         assert page.query_one(CommandLine).value == "/amplify "
         await typed(pilot, "dat")
-        await until(pilot, lambda: offered(page) == ["5"])
+        await until(lambda: offered(page) == ["5"])
         assert "dates" in str(page.query_one(Candidates).render())
         await pilot.press("down", "enter")
-        await until(pilot, lambda: "2" in offered(page))
+        await until(lambda: "2" in offered(page))
         assert page.query_one(CommandLine).value == "/amplify 5 "
         await typed(pilot, "2")
         await pilot.press("enter")
@@ -183,7 +177,7 @@ async def test_commands_are_completed_by_name_and_features_by_number_label_and_t
         await command(pilot, "/where prompt")
         assert page.edits.plan.interventions[0].where == "prompt" and "prompt" in state(page)
         await typed(pilot, "/add 1")
-        await until(pilot, lambda: offered(page)[:1] == ["1"])
+        await until(lambda: offered(page)[:1] == ["1"])
         await pilot.press("escape")
         assert not page.query_one(CommandLine).has_class("-here")
 
@@ -201,7 +195,7 @@ async def test_a_silent_feature_is_told_and_one_that_does_not_exist_too(steer):
         await pilot.pause()
         assert "fires on 4 of 4 tokens" in str(page.query_one("#edit").render())
         await command(pilot, "/ablate 5000")
-        await until(pilot, lambda: 5000 in page.names.missing)
+        await until(lambda: 5000 in page.names.missing)
         assert "no such feature" in page.edits._stands_for(page.edits.current).plain
 
 
@@ -216,18 +210,18 @@ async def test_changes_hold_while_text_comes_and_the_transcript_has_them(steer, 
         await pilot.pause()
         await command(pilot, "/tokens 1900")
         await pilot.press("r")
-        await until(pilot, lambda: page.generation and len(page.generation.reports) > 3)
+        await until(lambda: page.generation and len(page.generation.reports) > 3)
         assert "/1900 tokens" in state(page)
         await command(pilot, "/amplify 5 4")
-        await until(pilot, lambda: page.generation.changes)
+        await until(lambda: page.generation.changes)
         await command(pilot, "/ablate 99")
-        await until(pilot, lambda: "there is no feature 99" in note(page))
+        await until(lambda: "there is no feature 99" in note(page))
         before = len(page.generation.reports)
         await pilot.press("u")
-        await until(pilot, lambda: len(page.generation.reports) > before)
+        await until(lambda: len(page.generation.reports) > before)
         await pilot.press("escape")
-        await until(pilot, lambda: page.generation.ended)
-        await until(pilot, lambda: "saved: steering/" in note(page))
+        await until(lambda: page.generation.ended)
+        await until(lambda: "saved: steering/" in note(page))
         (path,) = sessions_root.joinpath("alpha", "steering").glob("*.json")
         transcript = Transcript.load(path)
         first = page.generation.changes[0]
@@ -246,7 +240,7 @@ async def test_the_token_at_the_cursor_tells_its_features_and_one_key_makes_one_
         await pilot.press("g", "l", "l")
         await pilot.pause()
         assert page.firing.table.count == 2 and "fires on" in page.firing.border_title
-        await until(pilot, lambda: {3, 5} <= page.names.known.keys())
+        await until(lambda: {3, 5} <= page.names.known.keys())
         await pilot.press("enter", "down")
         assert page.firing.feature == 5
         await pilot.press("enter")
@@ -281,12 +275,12 @@ async def test_r_generates_again_with_the_same_seed_and_t_by_itself(steer, engin
         await generated(pilot, page)
         first = page.generation
         await pilot.press("r")
-        await until(pilot, lambda: page.generation is not first and page.generation.ended)
+        await until(lambda: page.generation is not first and page.generation.ended)
         assert page.generation.request == first.request
         second = page.generation
         await pilot.press("t")
         await command(pilot, "/ablate 3")
-        await until(pilot, lambda: page.generation is not second and page.generation.ended)
+        await until(lambda: page.generation is not second and page.generation.ended)
         assert page.generation.request.interventions == (Intervention("ablate", 3),)
         await pilot.press("t")
         third = page.generation
@@ -305,13 +299,13 @@ async def test_a_text_that_comes_is_stopped_and_replaced(steer, engine):
         page.edits.table.focus()
         await pilot.pause()
         await pilot.press("r")
-        await until(pilot, lambda: page.generation and page.generation.reports)
+        await until(lambda: page.generation and page.generation.reports)
         first = page.generation
         await pilot.press("r")
-        await until(pilot, lambda: page.generation is not first and page.generation.reports)
+        await until(lambda: page.generation is not first and page.generation.reports)
         assert first.ended.stopped
         await pilot.press("escape")
-        await until(pilot, lambda: page.generation.ended)
+        await until(lambda: page.generation.ended)
         assert page.generation.ended.stopped and "ready" in state(page)
 
 
@@ -357,13 +351,11 @@ async def test_an_engine_that_dies_is_told_with_what_to_do_and_the_next_run_star
             "the engine died by signal 9" + HOSTILE[3], hint="the next request starts another"
         )
         await pilot.press("r")
-        await until(pilot, lambda: "died by signal 9" in note(page))
+        await until(lambda: "died by signal 9" in note(page))
         assert "starts another" in note(page) and "\x1b" not in note(page) and "✗" in state(page)
         engine.made.error = None
         await pilot.press("r")
-        await until(
-            pilot, lambda: page.generation.ended and not page.generation.ended.error and page.generation.reports
-        )
+        await until(lambda: page.generation.ended and not page.generation.ended.error and page.generation.reports)
         assert "ready" in state(page)
 
 
@@ -377,12 +369,12 @@ async def test_another_session_gets_an_engine_of_its_own_and_leaving_closes_it(s
         first = engine.made
         await pilot.press("1")
         app.session = Session(sessions_root / "beta")
-        await until(pilot, lambda: first.closed)
+        await until(lambda: first.closed)
         app.open_session(Session(sessions_root / "beta"), "steer")
-        await until(pilot, lambda: app.screen is page)
+        await until(lambda: app.screen is page)
         await pilot.pause()
         assert page.desk is None and page.edits.plan.interventions == ()
-        await until(pilot, lambda: "no trained SAE yet" in note(page))
+        await until(lambda: "no trained SAE yet" in note(page))
         await pilot.press("r")
         assert engine.made is first or not engine.made.asked
         app.open_session(Session(sessions_root / "alpha"))
@@ -415,7 +407,7 @@ async def test_a_session_that_was_not_analysed_is_steered_in_plain_numbers(steer
     async with app.run_test(size=SIZE) as pilot:
         page = app.screen
         await command(pilot, "/add 5 1max")
-        await until(pilot, lambda: 5 in page.names.known)
+        await until(lambda: 5 in page.names.known)
         assert "the max is not known" in str(page.query_one("#edit").render())
         assert page.edits._stands_for(page.edits.current).plain == "dates"
         await command(pilot, "/add 5 8")
@@ -454,7 +446,7 @@ async def test_other_screens_leave_commands_for_it(steer):
     async with app.run_test(size=SIZE) as pilot:
         app.to_steer.append("/add 5 1max")
         app.open_session(app.session, "steer")
-        await until(pilot, lambda: isinstance(app.screen, SteerPage) and app.screen.edits.plan.interventions)
+        await until(lambda: isinstance(app.screen, SteerPage) and app.screen.edits.plan.interventions)
         assert app.screen.edits.plan.interventions == (Intervention("add", 5, 1.0, "max"),)
         app.to_steer.append("/nonsense")
         app.open_session(app.session, "steer")
@@ -472,14 +464,14 @@ async def test_hostile_text_is_shown_safely_in_every_field(steer, engine):
         page.edits.table.focus()
         await pilot.pause()
         await command(pilot, "/add 3 1max")
-        await until(pilot, lambda: 3 in page.names.known)
+        await until(lambda: 3 in page.names.known)
         await pilot.press("r")
-        await until(pilot, lambda: page.generation and len(page.generation.firing) == 2)
+        await until(lambda: page.generation and len(page.generation.firing) == 2)
         page.texts.pane().focus()
         for _ in range(8):
             await pilot.press("l", "c")
         await typed(pilot, "/add ")
-        await until(pilot, lambda: offered(page))
+        await until(lambda: offered(page))
         await pilot.pause()
         drawn = "".join(segment.text for line in page._compositor.render_strips(page.size) for segment in line)
         assert not [c for c in "\x1b\x9b\u202e\u2066\u200b\x00\x07" if c in drawn]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.analysis import build
-from core.config import AnalysisConfig
+from core.options import AnalysisConfig
 from core.session import Session
 
 N_FEATURES, N_BLOCKS, CONTEXT, N_IDS = 12, 14, 8, 6

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from core.analysis import build
-from core.config import AnalysisConfig
 from core.errors import RunError
+from core.options import AnalysisConfig
 from tests.core.analysis.conftest import ALWAYS, EQUAL, N_FEATURES, N_IDS, ONCE, SILENT
 
 

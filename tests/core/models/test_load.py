@@ -8,9 +8,9 @@ import torch
 import transformers
 from filelock import FileLock
 
-from core.config import ModelConfig
 from core.errors import ModelError
 from core.models import bundled, load
+from core.options import ModelConfig
 from core.records import Progress
 from tests.conftest import finished
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from core import config
-from core.config import SaeConfig
 from core.errors import ConfigError
+from core.options import SaeConfig
 from core.sae import files
 from core.sae.build import build
 

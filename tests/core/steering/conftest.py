@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from core.config import TokensConfig
 from core.models.language import LanguageModel, TextTokenizer
+from core.options import TokensConfig
 from core.sae.topk import TopK
 
 D, D_SAE, BOS, EOS = 16, 24, 256, 257

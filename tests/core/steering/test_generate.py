@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from core.config import TokensConfig
 from core.errors import QueryError, RunError, UsageError
+from core.options import TokensConfig
 from core.steering.generate import RowText, choose, firing, generate
 from core.steering.interventions import GenerationRequest, Intervention
 
