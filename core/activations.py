@@ -67,13 +67,15 @@ class Shuffled:
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values by name: views of what is held, to be written before the iteration goes on."""
+        spent = self._ended and self._place == self._leaving
+        held, leaving, place = (0, 0, 0) if spent else (self._held, self._leaving, self._place)
         state: dict[str, Any] = {
-            "held": self._held, "leaving": self._leaving, "place": self._place, "ended": self._ended,
+            "held": held, "leaving": leaving, "place": place, "ended": self._ended,
             "generator": self._generator.get_state(),
         }  # fmt: skip
         if self._store is not None and self._rest is not None:
-            state |= {"rows": self._store[: self._held], "rest": self._rest}
-        if self._order is not None:
+            state |= {"rows": self._store[:held], "rest": self._rest}
+        if self._order is not None and not spent:
             state["order"] = self._order
         return state
 

@@ -1,7 +1,17 @@
-"""The architectures there are, and what sets the sparsity of each. Imports nothing: a first frame imports this."""
+"""The architectures there are, and what sets the sparsity of each. Imports nothing of ours: a first frame imports this."""
+
+from collections.abc import Mapping
+from typing import Any
 
 SPARSITY = {
     "topk": ("k", "k"), "batchtopk": ("k", "k"), "matryoshka": ("k", "k"), "relu": ("λ", "l1_coefficient"),
     "gated": ("λ", "l1_coefficient"), "jumprelu": ("λ", "l0_coefficient"),
 }  # fmt: skip
 """Each one's symbol for it, and its field in `[sae]`."""
+
+
+def aim(sae: Mapping[str, Any]) -> float | None:
+    """The number of active features that a part `[sae]`, unchecked, asks for; None where a penalty's weight decides."""
+    _, field = SPARSITY.get(str(sae.get("architecture")), ("", ""))
+    value = sae.get("k" if field == "k" else "target_l0") if field else None
+    return float(value) if isinstance(value, int | float) and 0 < value < 1e9 else None

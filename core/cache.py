@@ -13,8 +13,9 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -124,17 +125,10 @@ class Cache:
             problem = f"cannot be read ({error})"
         raise RunError(f"{path} {problem}", hint=f"remove it with `sae-tui cache --remove {self.name}`; it comes again")
 
-    def order(self, rows: int, epoch: int, seed: int) -> list[tuple[int, int]]:
-        """The shards of one pass over the first `rows` rows, shuffled: number, and how many of its rows count."""
-        import random
-
-        found: list[tuple[int, int]] = []
-        for number, shard in enumerate(self.shards):
-            if rows > 0:
-                found.append((number, min(rows, shard.rows)))
-            rows -= shard.rows
-        random.Random(f"{seed} {epoch}").shuffle(found)
-        return found
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each shard."""
+        return [shard.rows for shard in self.shards]
 
 
 def cache_dir() -> Path:
@@ -204,11 +198,17 @@ def _version(package: str) -> str:
     return ""
 
 
-def chunks(cache: Cache, rows: int, epochs: int, seed: int, skip: int = 0) -> Iterator["Tensor"]:
-    """The first `rows` rows, `epochs` times over, by shards, each pass in an order of its own, less `skip` shards."""
-    for epoch in range(epochs):
-        for number, counted in cache.order(rows, epoch, seed):
-            if skip:
-                skip -= 1
-                continue
-            yield cache.shard(number)[:counted]
+def order(sizes: Sequence[int], start: int, stop: int, epoch: int, seed: int) -> list[tuple[int, int, int]]:
+    """The shards that hold rows `start` to `stop` where they hold `sizes` of them, in the order of pass `epoch`.
+
+    Each by its number, with the first of its rows that count and the one after the last.
+    """
+    found: list[tuple[int, int, int]] = []
+    at = 0
+    for number, size in enumerate(sizes):
+        first, last = max(0, start - at), min(size, stop - at)
+        if first < last:
+            found.append((number, first, last))
+        at += size
+    random.Random(f"{seed} {epoch}").shuffle(found)
+    return found

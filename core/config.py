@@ -4,7 +4,7 @@ The fields are in `core.options`. Reading a configuration touches no model, no c
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -19,6 +19,7 @@ from core.options import (
     BudgetConfig,
     CorpusConfig,
     EvaluationConfig,
+    LoggingConfig,
     ModelConfig,
     Part,
     SaeConfig,
@@ -47,6 +48,7 @@ class RunConfig(Part):
     sae: SaeConfig = SaeConfig()
     budget: BudgetConfig = BudgetConfig()
     training: TrainingConfig = TrainingConfig()
+    logging: LoggingConfig = LoggingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     analysis: AnalysisConfig = AnalysisConfig()
 
@@ -63,7 +65,12 @@ class RunConfig(Part):
                 f"training.buffer_activations = {buffer} cannot mix batches of {batch}: "
                 "make it at least twice training.batch_activations"
             )
-        if self.budget.epochs > 1 and self.training.cache == "off":
+        if self.training.source and self.training.cache != "off":
+            raise ValueError(
+                f"training.source reads activations that are on disk: leave training.cache off, not "
+                f"{self.training.cache!r}"
+            )
+        if self.budget.epochs > 1 and self.training.cache == "off" and not self.training.source:
             raise ValueError(
                 f"budget.epochs = {self.budget.epochs} reads the activations again: set training.cache to keep them"
             )
@@ -119,13 +126,32 @@ def with_settings(values: Mapping[str, Any], settings: list[str]) -> dict[str, A
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """`config` with a model or corpus that is a local path made absolute: a session is used from anywhere."""
+    """`config` with a model, corpus, source or SAE that is a local path made absolute: a session is used from anywhere.
+
+    Of a source, `#NAME` stays behind the path.
+    """
     values = config.model_dump()
-    for part in ("model", "corpus"):
-        path = Path(values[part]["name"]).expanduser()
-        if path.exists() and values[part]["name"] not in EMBEDDED:
-            values[part]["name"] = str(path.resolve())
+    for part, field in (("model", "name"), ("corpus", "name"), ("training", "source"), ("training", "init_from")):
+        given = values[part][field]
+        text, mark, key = given.rpartition("#") if field == "source" and "#" in given else (given, "", "")
+        path = Path(text).expanduser()
+        if text and path.exists() and text not in EMBEDDED:
+            values[part][field] = f"{path.resolve()}{mark}{key}"
     return RunConfig.model_validate(values)
+
+
+def place(config: RunConfig) -> dict[str, str]:
+    """Which activations an SAE is measured on: of what model, where, and on which text."""
+    model, corpus = config.model, config.corpus
+    return {
+        "model": model.name, "revision": model.revision, "hook": model.hook,
+        "corpus": corpus.name, "subset": corpus.subset, "split": corpus.split,
+    }  # fmt: skip
+
+
+def changed(config: RunConfig, settings: Sequence[str]) -> RunConfig:
+    """`config` with some fields changed, as for one job alone."""
+    return with_absolute_paths(parse(with_settings(config.model_dump(exclude_none=True), list(settings))))
 
 
 def to_toml(config: RunConfig) -> str:

@@ -28,10 +28,14 @@ EVALUATING = 4 * 2**25 * FLOAT
 """Bytes of logits that evaluation holds at once, with what is computed from them."""
 CHECKPOINTS = 2
 """Checkpoints whose weights are kept beside the finished SAE; until then each holds what training goes on from."""
-METRICS_LINE = 330
+STATE = 3
+"""Times the weights that a finished training keeps to go on from: themselves and two moments."""
+METRICS_LINE = 370
 """Bytes of a line of `metrics.jsonl`."""
 DATABASE = 3e6, 6.5, 750.0, 10.0
 """Bytes in `features.duckdb` when empty, and for an activation, a feature, a token: measured on the demo's."""
+SNAPSHOT_ROW = 40.0
+"""Bytes of a feature in a snapshot, in `snapshots.parquet` and `features.duckdb` together."""
 SHARD_ROW = 9.0
 """Bytes of an activation in the Parquet shards, which stand beside the database while it is built."""
 
@@ -89,13 +93,18 @@ def troubles(config: RunConfig, known: ModelFacts | None) -> dict[str, str]:
             config.sae.width(width or 0) if width else None
         except ConfigError as error:
             found["sae.k"] = str(error)
-    if wrong := _corpus_trouble(config.corpus.name):
+    source = config.training.source
+    if source and not any(Path(p).expanduser().exists() for p in (source, source.rpartition("#")[0] or source)):
+        found["training.source"] = "there is no such file or folder"
+    elif not source and (wrong := _corpus_trouble(config.corpus.name)):
         found["corpus.name"] = wrong
     return found
 
 
 def model(config: RunConfig) -> tuple[ModelFacts | None, str]:
     """The facts of the configured model, or None and why there are none in a sentence."""
+    if config.training.source:
+        return None, "not read: the activations are those of training.source, whose width shows at the start"
     try:
         known = facts(config.model.name, config.model.revision)
     except ModelError as error:
@@ -131,11 +140,15 @@ def cost(config: RunConfig, known: ModelFacts | None, speed: Speed | None = None
         empty, per_entry, per_feature, per_token = DATABASE
         rows = empty + per_entry * entries + per_feature * d_sae + per_token * analysis.activations
         lines = METRICS_LINE * (config.steps / training.log_every_steps)
-        disk = (1 + CHECKPOINTS) * weights + lines + rows
+        every = training.snapshot_every_steps
+        snapshots = d_sae * (config.steps // every + 2) if every else 0
+        disk = (1 + CHECKPOINTS) * weights + lines + rows + SNAPSHOT_ROW * snapshots
+        disk += STATE * weights if training.keep_state else 0
         analysed = disk + SHARD_ROW * entries
         # A third checkpoint is written before the oldest goes: weights as they are used and as they are trained, two
         # moments, and the buffer.
-        peak = max(analysed, lines + (1 + CHECKPOINTS) * (4 * weights + FLOAT * buffer * d_in))
+        peak = lines + (1 + CHECKPOINTS) * (4 * weights + FLOAT * buffer * d_in) + 2 * snapshots * d_in
+        peak = max(analysed, peak)
         disk = analysed if analysis.keep_activations else disk
         if training.cache != "off":
             kept = config.budget.activations * d_in * (FLOAT if training.cache == "float32" else 2)

@@ -12,6 +12,11 @@ Notation: x an activation, x̂ = decode(encode(x)), e = x − x̂, z the code, N
     sparsity                     1 − l0 / d_sae
     dead_share                   features active on none of the N positions
     dense_share                  features active on more than a tenth of them
+    fvu_unmoved                  fvu with all thresholds where training left them, where they were moved since
+    density_reliability          Pearson's r, over the features active at all, of log((n_j + ½) / (N + 1)) on the
+                                 positions of even and of odd blocks, n_j and N counted on each half alone; the ½ keeps
+                                 features that are silent on one half
+    density_reliability_full     2r / (1 + r), by Spearman and Brown: what r would be between samples twice as large
     ce_loss_clean/_sae/_zero/_mean   mean next-token cross-entropy in nats: untouched; with x̂, with 0, with the
                                  sample's mean in x's place at the counted positions (others pass through)
     ce_loss_score                (ce_zero − ce_sae) / (ce_zero − ce_clean)
@@ -21,11 +26,11 @@ As in SAELens 6.54's evals, with one difference: `relative_reconstruction_bias` 
 not a mean of ratios by batch.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from core.errors import CorpusError
@@ -37,8 +42,9 @@ from core.tokens import Blocks
 DENSE_ABOVE = 0.1
 """A feature active on a larger share of the positions is called dense."""
 METRICS = (
-    "fvu", "explained_variance", "mse", "cossim", "l2_ratio", "relative_reconstruction_bias", "l0", "l1", "sparsity",
-    "dead_share", "dense_share", "ce_loss_clean", "ce_loss_sae", "ce_loss_zero", "ce_loss_mean", "ce_loss_score", "kl",
+    "fvu", "fvu_unmoved", "explained_variance", "mse", "cossim", "l2_ratio", "relative_reconstruction_bias", "l0", "l1",
+    "sparsity", "dead_share", "dense_share", "density_reliability", "density_reliability_full",
+    "ce_loss_clean", "ce_loss_sae", "ce_loss_zero", "ce_loss_mean", "ce_loss_score", "kl",
 )  # fmt: skip
 
 
@@ -98,6 +104,55 @@ class Reconstruction:
         }
 
 
+class Halves:
+    """How often each feature is active, in even and in odd blocks; batches are added one by one."""
+
+    def __init__(self, d_sae: int, device: torch.device) -> None:
+        self.n = torch.zeros(2, dtype=torch.long, device=device)
+        self.fired = torch.zeros(2, d_sae, dtype=torch.long, device=device)
+
+    def add(self, z: Float[Tensor, "n d_sae"], half: Int[Tensor, " n"]) -> None:
+        """Add the codes of a batch, `half` 0 or 1 for each."""
+        active = z > 0
+        for which in (0, 1):
+            self.fired[which] += active[half == which].sum(dim=0)
+        self.n += half.bincount(minlength=2)
+
+    @property
+    def densities(self) -> Float[Tensor, " d_sae"]:
+        """Of both halves together."""
+        return self.fired.sum(dim=0) / self.n.sum()
+
+    def metrics(self) -> dict[str, float | None]:
+        """The density_* metrics; None where no two features differ in one of the halves."""
+        n = self.fired[:, self.fired.sum(dim=0) > 0]
+        if not bool((n != n[:, :1]).any(dim=1).all()):
+            return {"density_reliability": None, "density_reliability_full": None}
+        log = torch.log((n + 0.5).double() / (self.n.unsqueeze(1) + 1))
+        centred = log - log.mean(dim=1, keepdim=True)
+        r = float(centred.prod(dim=0).sum() / centred.pow(2).sum(dim=1).prod().sqrt())
+        return {"density_reliability": r, "density_reliability_full": _ratio(2 * r, 1 + r)}
+
+
+class Beside:
+    """The fvu_unmoved of an SAE as it was before its thresholds were moved; nothing where there is none."""
+
+    def __init__(self, sae: SAE | None, device: torch.device) -> None:
+        self.sae = None if sae is None else sae.to(device)
+        self.sums = None if sae is None else Reconstruction(sae.d_in, sae.d_sae, device)
+
+    def add(self, x: Float[Tensor, "n d_in"]) -> None:
+        """Add a batch."""
+        for part in x.split(2048):
+            if self.sae is not None and self.sums is not None:
+                z = self.sae.encode(part)
+                self.sums.add(part, z, self.sae.decode(z, part))
+
+    def metrics(self) -> dict[str, float | None]:
+        """`fvu_unmoved`, where there is one."""
+        return {} if self.sums is None else {"fvu_unmoved": self.sums.metrics()["fvu"]}
+
+
 def evaluate(
     model: LanguageModel,
     sae: SAE,
@@ -106,33 +161,77 @@ def evaluate(
     activations: int,
     ce_tokens: int,
     ce_blocks: int = 4,
+    unmoved: SAE | None = None,
 ) -> Generator[Progress, None, Evaluation]:
     """Measure `sae` at the model's hook point; a generator whose return value is an `Evaluation`.
 
     `batches(n)` begins the test split anew, n blocks at a time. The cross-entropy figures take `ce_tokens`
     predictions, `ce_blocks` blocks at a time (which bounds the memory of their logits); the others take `activations`
-    positions. Raises CorpusError where the split has no counted position.
+    positions. `unmoved` is the SAE before its thresholds were moved. Raises CorpusError where the split has no counted
+    position.
     """
     sums = Reconstruction(sae.d_in, sae.d_sae, model.device)
+    beside = Beside(unmoved, model.device)
+    halves = Halves(sae.d_sae, model.device)
+    blocks = 0
     for batch in batches(16):
         x = model.activations(torch.from_numpy(batch.ids).to(model.device))
-        x = x[torch.from_numpy(batch.counted).to(model.device)][: activations - sums.n]
+        counted = torch.from_numpy(batch.counted).to(model.device)
+        x = x[counted][: activations - sums.n]
+        block = torch.arange(blocks, blocks + len(counted), device=model.device)
+        half = (block % 2).unsqueeze(1).expand_as(counted)[counted]
+        blocks += len(counted)
         with torch.no_grad():
-            for part in x.split(2048):
-                z = sae.encode(part)
-                sums.add(part, z, sae.decode(z))
+            _add(sae, x, half[: len(x)], sums, halves)
+            beside.add(x)
         yield Progress(phase="evaluating", done=sums.n, total=activations, unit="activations")
         if sums.n >= activations:
             break
     if sums.n == 0:
         raise CorpusError("the test split has no counted token", hint="give a larger corpus or corpus.test_share")
-    metrics = sums.metrics()
+    metrics = sums.metrics() | halves.metrics() | beside.metrics()
     tokens = dict.fromkeys(metrics, sums.n)
     losses, predictions = yield from _cross_entropies(model, sae, batches(ce_blocks), sums.mean, ce_tokens)
     if predictions:
         metrics |= losses
         tokens |= dict.fromkeys(losses, predictions)
-    return Evaluation(metrics=metrics, tokens=tokens)
+    return Evaluation(metrics=metrics, tokens=tokens, densities=tuple(halves.densities.tolist()))
+
+
+def of_rows(
+    sae: SAE,
+    chunks: Iterable[Float[Tensor, "n d_in"]],
+    *,
+    device: torch.device,
+    activations: int,
+    unmoved: SAE | None = None,
+) -> Generator[Progress, None, Evaluation]:
+    """The metrics that need no model, on the first `activations` rows; a generator whose return value they are.
+
+    The halves of density_reliability are even and odd chunks. There is at least one row.
+    """
+    sums = Reconstruction(sae.d_in, sae.d_sae, device)
+    beside = Beside(unmoved, device)
+    halves = Halves(sae.d_sae, device)
+    for number, chunk in enumerate(chunks):
+        x = chunk[: activations - sums.n].to(device)
+        with torch.no_grad():
+            _add(sae, x, torch.full((len(x),), number % 2, device=device), sums, halves)
+            beside.add(x)
+        yield Progress(phase="evaluating", done=sums.n, total=activations, unit="activations")
+        if sums.n >= activations:
+            break
+    metrics = sums.metrics() | halves.metrics() | beside.metrics()
+    return Evaluation(
+        metrics=metrics, tokens=dict.fromkeys(metrics, sums.n), densities=tuple(halves.densities.tolist())
+    )
+
+
+def _add(sae: SAE, x: Float[Tensor, "n d_in"], half: Int[Tensor, " n"], sums: Reconstruction, halves: Halves) -> None:
+    for part, of in zip(x.split(2048), half.split(2048), strict=True):
+        z = sae.encode(part)
+        sums.add(part, z, sae.decode(z, part))
+        halves.add(z, of)
 
 
 def _cross_entropies(

@@ -20,16 +20,29 @@ from core.analysis import build, collect
 from core.config import RunConfig
 from core.errors import ConfigError, ModelError, RunError, SessionError, out_of_memory
 from core.evaluate import evaluate as measure
+from core.evaluate import of_rows
 from core.jobs import Record, Verb
 from core.models import load
 from core.models.language import HookInfo, LanguageModel, boot, fired_hooks
-from core.records import Notice, Progress, StepReport
+from core.records import Densities, Evaluation, Notice, Progress, StepReport
 from core.sae import build as architectures
 from core.sae import files
 from core.sae.base import SAE
 from core.session import Session
-from core.storage import replace_file
-from core.training import cached, checkpoint, data, keep, loop
+from core.storage import read_json, replace_file
+from core.training import (
+    cached,
+    calibration,
+    checkpoint,
+    data,
+    keep,
+    logbooks,
+    loop,
+    own,
+    snapshots,
+    starting,
+    thresholds,
+)
 
 LOGITS = 2**25
 """Logits held at once in evaluation: 128 MB in float32, and a few times that in all."""
@@ -54,18 +67,18 @@ def load_model(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
     return language
 
 
-def loaded_once() -> Loader:
-    """A loader that keeps its model for the next who asks for the same."""
+def loaded_once(load: Loader | None = None) -> Loader:
+    """A loader that keeps its model, or the one `load` gives, for the next who asks for the same."""
     kept: dict[str, LanguageModel] = {}
 
-    def load(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
+    def once(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
         key = f"{config.model!r} {config.device}"
         if key not in kept:
             kept.clear()  # before the next is loaded: memory for two may not be there
-            kept[key] = yield from load_model(config)
+            kept[key] = yield from (load or load_model)(config)
         return kept[key]
 
-    return load
+    return once
 
 
 def stages(
@@ -115,9 +128,10 @@ def train(session: Session, load: Loader = load_model) -> Iterator[Record]:
     with the numbers, where the memory does not suffice.
     """
     _require_unfinished(session)
-    config = session.config()
+    config, load = session.config(), loaded_once(load)
     try:
-        yield from _trained(session, config, load)
+        with contextlib.closing(logbooks.Logbooks()) as books:
+            yield from _trained(session, config, load, books)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -127,45 +141,86 @@ def train(session: Session, load: Loader = load_model) -> Iterator[Record]:
         ) from error
 
 
-def _trained(session: Session, config: RunConfig, load: Loader) -> Iterator[Record]:
+def _trained(session: Session, config: RunConfig, load: Loader, books: logbooks.Logbooks) -> Iterator[Record]:
+    logbooks.check(config.logging)
     if warning := estimate.tight(config):
         yield Notice(message=warning)
+    start = starting.read(config, session.path.parent) if session.resumable() is None else None
     batches, place, d_in = yield from _read_by_training(session, config, load)
     sae = architectures.build(config.sae, d_in).to(place)
+    if start:
+        starting.require_fit(start, sae, config.training.init_from)
+        yield Notice(message=f"its weights begin as those of {config.training.init_from}")
     yield Notice(message=f"{sae.architecture} SAE, {d_in} -> {sae.d_sae} features, on {place}")
     resumed = yield from keep.restored(session, place, batches)
-    trained, scale = (resumed["activations"], resumed["scale"]) if resumed else (0, 1.0)
+    trained, done = (resumed["activations"], resumed["steps_done"]) if resumed else (0, 0)
+    made: SAE | None = None
+    taken = snapshots.Snapshots(session, place, batches, every=config.training.snapshot_every_steps, step=done)
 
-    def save(step: int, scale_: float, state: checkpoint.State) -> None:
-        nonlocal trained, scale
-        trained, scale = state["activations"], scale_
-        parts = {"run": state}
-        if trained < config.budget.total:
-            parts["data"] = batches.state()
-        checkpoint.save(session, step, checkpoint.folded(sae, scale), parts, _metadata(config, trained))
+    def save(step: int, sae: SAE, state: checkpoint.State) -> None:
+        nonlocal trained, done, made
+        trained, done, made = state["activations"], step, sae
+        taken.flush()
+        parts = {"run": state, "data": batches.state()}
+        checkpoint.save(session, step, sae, parts, _metadata(config, trained))
 
     unwritten: list[StepReport] = []
-    # Closed here and not by the garbage collector, which would swallow an error of the last checkpoint.
-    with contextlib.closing(loop.train(sae, batches, config, save=save, resumed=resumed)) as reports:
+    yield from books.open(session, config, done)
+    reports = loop.train(sae, batches, config, save=save, watch=taken.after, start=start, resumed=resumed)
+    with contextlib.closing(reports):  # not by the garbage collector, which swallows an error of the last checkpoint
         for record in reports:
+            if isinstance(record, Densities):
+                keep.shown(session, record)
+                continue
             if isinstance(record, StepReport):
                 yield from keep.logged(session, unwritten, record)
+                yield from books.steps(record)
             yield record
     if trained < config.budget.total:
         yield Notice(message=f"the corpus ended after {trained:,} activations; the budget was {config.budget.total:,}")
     for report in unwritten:
         session.append_metrics(asdict(report))
-    files.save(checkpoint.folded(sae, scale), session.sae_dir, _metadata(config, trained))
-    checkpoint.forget_states(session)
+    if made is None:  # all steps were done when it was taken up again
+        made = files.load(session.weights_dir())
+    densities = taken.finish(made)
+    if config.sae.moves_thresholds:
+        yield from _calibrated(session, config, made, place, load)
+    files.save(made, session.sae_dir, _metadata(config, trained))
+    checkpoint.forget_states(session, keep=1 if config.training.keep_state else 0)
+    taken.forget()
+    yield from books.densities("log10_density", densities, done)
+    yield from books.ended()
+
+
+def _calibrated(
+    session: Session, config: RunConfig, sae: SAE, place: torch.device, load: Loader
+) -> Iterator[Progress | Notice]:
+    """Move the SAE's thresholds to what it aims at, on the calibration split, and keep in a file what that did."""
+    kept = None if config.training.cache == "off" or config.training.source else cached.found(config)[0]
+    rows = yield from calibration.rows(config, kept, load)
+    last, target = (session.metrics() or [{}])[-1], config.sae.aim
+    assert target is not None
+    found = thresholds.move(sae.to(place), rows.to(place), target=target, coefficient=last.get("coefficient"))
+    sae.cpu()
+    replace_file(session.calibration_path, json.dumps(asdict(found), indent=1))
+    yield Notice(
+        message=f"thresholds moved by {found.moved_by:.3g}: {found.l0_before:.2f} active features are "
+        f"{found.l0:.2f} on {found.activations:,} activations of the calibration split; the target is {target:g}"
+    )
 
 
 def _read_by_training(
     session: Session, config: RunConfig, load: Loader
 ) -> Generator[Progress | Notice, None, tuple[keep.Source, torch.device, int]]:
-    """Where the activations come from, on which device, how wide: a stream from the model, or what is kept on disk.
+    """Where the activations come from, on which device, how wide: a stream from the model, or what is on disk.
 
-    The model is not loaded where enough of them are kept.
+    The model is not loaded where enough of them are kept, or they are a person's own.
     """
+    if config.training.source:
+        rows = own.OwnActivations(config, "train")
+        place = device.pick(config.device)
+        device.tune(place)
+        return cached.CachedActivations(config, rows, place), place, rows.d_in
     if config.training.cache == "off":
         model = yield from load(config)
         if config.strict and session.resumable() is None:
@@ -180,24 +235,90 @@ def _read_by_training(
 
 
 def evaluate(session: Session, load: Loader = load_model, *, settings: Sequence[str] = ()) -> Iterator[Record]:
-    """Measure the session's SAE on the test split and write `evaluation.json`; `settings` are as `--set` takes them."""
-    config = _configured(session, settings)
-    language, sae = yield from _loaded(session, config, load)
-    result = yield from measure(
-        language,
-        sae,
-        lambda n: tokens.stacked(data.blocks(config, language, "test"), n),
-        activations=config.evaluation.activations,
-        ce_tokens=config.evaluation.ce_tokens,
-        ce_blocks=max(1, LOGITS // (config.tokens.context * language.n_vocab)),
-    )
-    replace_file(session.evaluation_path, json.dumps(result.to_json(), indent=1))
+    """Measure the session's SAE on the test split and write `evaluation.json`; `settings` are as `--set` takes them.
+
+    On another model, hook point or corpus than its own it is a transfer: its `evaluation.json` stays, and the result
+    goes to `transfers.json`, in the place of an earlier one on the same.
+    """
+    config, trained_on = configs.changed(session.config(), settings), configs.changed(session.config(), ())
+    logbooks.check(config.logging)
+    place = configs.place(config)
+    elsewhere = place != configs.place(trained_on)
+    if config.training.source and config.model == trained_on.model:
+        if elsewhere:
+            raise _without_model(session, config, "measured on a corpus")
+        result = yield from _measured_rows(session, config)
+    else:
+        language, sae = yield from _loaded(session, config, load)
+        result = yield from measure(
+            language,
+            sae,
+            lambda n: tokens.stacked(data.blocks(config, language, "test"), n),
+            activations=config.evaluation.activations,
+            ce_tokens=config.evaluation.ce_tokens,
+            ce_blocks=max(1, LOGITS // (config.tokens.context * language.n_vocab)),
+            unmoved=_unmoved(session),
+        )
+    if elsewhere:
+        found = [other for other in session.transfers() if other["on"] != place]
+        found.append({"on": place, **result.to_json()})
+        replace_file(session.transfers_path, json.dumps({"transfers": found}, indent=1))
+    else:
+        moved = read_json(session.calibration_path)
+        aim = {name: moved[name] for name in ("target_l0", "coefficient") if name in moved}
+        replace_file(session.evaluation_path, json.dumps({**result.to_json(), **aim}, indent=1))
+        yield from logbooks.evaluated(session, config, result)
     yield result
+
+
+def _measured_rows(session: Session, config: RunConfig) -> Generator[Progress | Notice, None, Evaluation]:
+    weights = session.weights_dir()
+    rows = own.OwnActivations(config, "test")
+    place = device.pick(config.device)
+    device.tune(place)
+    sae = files.load(weights, place)
+    if sae.d_in != rows.d_in:
+        raise ConfigError(
+            f"the SAE takes {sae.d_in} dimensions, but {config.training.source} has {rows.d_in}",
+            hint="set training.source to activations like those it was trained on",
+        )
+    yield Notice(
+        message=f"measured on the {min(rows.rows, config.evaluation.activations):,} rows of {config.training.source} "
+        "that were kept from training; without a model there are no cross-entropy figures"
+    )
+    return (
+        yield from of_rows(
+            sae,
+            rows,
+            device=place,
+            activations=min(rows.rows, config.evaluation.activations),
+            unmoved=_unmoved(session),
+        )
+    )
+
+
+def _unmoved(session: Session) -> SAE | None:
+    """The SAE as training left it, where its thresholds were moved since: that of the last checkpoint."""
+    steps = session.checkpoint_steps()
+    if not steps or not session.calibration_path.is_file():
+        return None
+    return files.load(session.checkpoints_dir / str(steps[0]))
+
+
+def _without_model(session: Session, config: RunConfig, what: str) -> SessionError:
+    return SessionError(
+        f"session {session.name!r} was trained on {config.training.source}, which holds neither text nor a model: it "
+        f"cannot be {what}",
+        hint=f"`sae-tui import {session.weights_dir()} --as NAME --set model.name=... --set model.hook=...` gives its "
+        "SAE the model that the activations came from",
+    )
 
 
 def analyze(session: Session, load: Loader = load_model, *, settings: Sequence[str] = ()) -> Iterator[Record]:
     """Write the sparse activations of the test split and build `features.duckdb`; `settings` as `--set` takes them."""
-    config = _configured(session, settings)
+    config = configs.changed(session.config(), settings)
+    if config.training.source:
+        raise _without_model(session, config, "analysed")
     model, sae = yield from _loaded(session, config, load)
     documents = corpus.documents(config.corpus, "test", seed=config.seed)
     yield from collect.run(model, sae, documents, session, config)
@@ -217,7 +338,10 @@ def analyze(session: Session, load: Loader = load_model, *, settings: Sequence[s
 
 def load_engine(session: Session) -> Generator[Progress, None, tuple[LanguageModel, SAE]]:
     """What steering needs; a generator whose return value is `(model, sae)`."""
-    return (yield from _loaded(session, session.config(), load_model))
+    config = session.config()
+    if config.training.source:
+        raise _without_model(session, config, "steered with")
+    return (yield from _loaded(session, config, load_model))
 
 
 def probe_hooks(config: RunConfig) -> Generator[Progress, None, list[HookInfo]]:
@@ -262,14 +386,16 @@ def _trained_already(session: Session) -> SessionError:
     )
 
 
-def _configured(session: Session, settings: Sequence[str]) -> RunConfig:
-    """The session's configuration with some fields changed for this job alone."""
-    values = session.config().model_dump(exclude_none=True)
-    return configs.with_absolute_paths(configs.parse(configs.with_settings(values, list(settings))))
-
-
 def _metadata(config: RunConfig, trained: int) -> dict[str, object]:
-    """What SAELens' `cfg.json` tells of a language-model run, in its names."""
+    """What SAELens' `cfg.json` tells of a run, in its names; of own activations, neither model nor hook point."""
+    if config.training.source:
+        return {
+            "model_name": "",
+            "hook_name": "",
+            "dataset_path": config.training.source,
+            "training_activations": trained,
+            "training_architecture_details": config.sae.model_dump(exclude_none=True),
+        }
     return {
         "model_name": config.model.name,
         "hook_name": config.model.hook,

@@ -117,9 +117,30 @@ class SaeConfig(Part):
     k: Count = _only(
         "topk", "batchtopk", "matryoshka", default=32, description="features active on each activation, or on average"
     )
+    k_warmup_steps: int = _only(
+        "topk", "batchtopk", "matryoshka", default=0, ge=0, description="steps over which k falls from 8 times as many"
+    )
+    target_l0: Annotated[float, Field(gt=0)] | None = _only(
+        "relu", "gated", "jumprelu", default=None,
+        description="the number of active features to reach: lambda follows it while the SAE is trained, and stands "
+        "still over the last fifth; the quadratic penalty pulls to it",
+    )  # fmt: skip
+    move_thresholds: bool = _only(
+        "batchtopk", "matryoshka", "relu", "gated", "jumprelu", default=True,
+        description="after training, move all thresholds by one amount, so that the target (or k) is hit on the "
+        "calibration split",
+    )  # fmt: skip
     l1_coefficient: float = _only(
         "relu", "gated", default=1.0, ge=0, description="lambda, the weight of the mean of sum_j z_j * ||W_dec[j]||"
     )
+    l1: Literal["norm_weighted", "plain"] = _only(
+        "relu", default="norm_weighted",
+        description="`plain` is the mean of sum_j z_j, with decoder rows kept at unit norm",
+    )  # fmt: skip
+    p_end: float = _only(
+        "relu", default=1.0, gt=0, le=1,
+        description="the power of the penalty at the end of the training, falling from 1 (p-anneal); 1: it stays",
+    )  # fmt: skip
     l0_coefficient: float = _only(
         "jumprelu", default=1.0, ge=0, description="lambda, the weight of the penalty on the number of active features"
     )
@@ -131,12 +152,13 @@ class SaeConfig(Part):
         default="step",
         description="`step` counts features; `tanh` counts strong ones more; `quadratic` pulls to `target_l0`",
     )
-    target_l0: Annotated[float, Field(gt=0)] | None = _only(
-        "jumprelu", default=None, description="the number of active features that the quadratic penalty pulls to"
-    )
     bandwidth: float = _only(
         "jumprelu", default=0.05, gt=0, description="width of the window through which thresholds learn"
     )
+    surrogate: Literal["rectangle", "sigmoid"] = _only(
+        "jumprelu", default="rectangle",
+        description="the window's shape; `sigmoid` is the slope of a sigmoid whose temperature is the bandwidth",
+    )  # fmt: skip
     threshold_init: float = _only("jumprelu", default=0.01, ge=0, description="the thresholds to begin with")
     pre_act_coefficient: float = _only(
         "jumprelu", default=0.0, ge=0, description="weight of what lifts dead features to their thresholds; try 3e-6"
@@ -151,10 +173,19 @@ class SaeConfig(Part):
     apply_b_dec_to_input: bool = Field(
         default=True, description="subtract the decoder's bias from an activation before it is encoded"
     )
-    normalize: Literal["none", "average_norm"] = Field(
+    tied: bool = _only(
+        "relu", "topk", "batchtopk", "matryoshka", default=False,
+        description="keep the encoder the decoder's transpose in training; both are saved",
+    )  # fmt: skip
+    b_dec_init: Literal["mean", "zero", "geometric_median"] = Field(
+        default="mean", description="what the decoder's bias begins with, of the first batch"
+    )
+    normalize: Literal["none", "average_norm", "standardize", "unit_norm", "layer_norm"] = Field(
         default="average_norm",
-        description="`average_norm` scales activations to a mean norm of sqrt(d_in) for training; "
-        "the scale is folded into the weights that are saved, which take raw activations",
+        description="`average_norm` scales activations to a mean norm of sqrt(d_in) for training; `standardize` gives "
+        "each dimension mean 0 and deviation 1: both are folded into the weights, which take raw activations; "
+        "`unit_norm` centres, and brings each activation to norm sqrt(d_in), `layer_norm` uses each one's own mean "
+        "and deviation: these go with the SAE",
     )
 
     @model_validator(mode="after")
@@ -163,6 +194,8 @@ class SaeConfig(Part):
             raise ValueError("give `d_sae` or `expansion`, not both")
         if self.fixed_k and self.d_sae is not None and self.k > self.d_sae:
             raise ValueError(f"k = {self.k} is larger than d_sae = {self.d_sae}: lower `sae.k`")
+        if self.tied and self.architecture in ("gated", "jumprelu"):
+            raise ValueError(f"sae.tied is for relu and the fixed-k architectures, not for {self.architecture}")
         if self.architecture == "jumprelu" and self.l0_penalty == "quadratic" and self.target_l0 is None:
             raise ValueError("the quadratic penalty needs a target: give `sae.target_l0`")
         return self
@@ -173,8 +206,26 @@ class SaeConfig(Part):
         return SPARSITY[self.architecture] == ("k", "k")
 
     @property
+    def aim(self) -> float | None:
+        """The number of active features it is to have; None where a penalty's weight alone decides."""
+        return self.k if self.fixed_k else self.target_l0
+
+    @property
+    def moves_thresholds(self) -> bool:
+        """Whether there are thresholds to move and a number of active features to hit."""
+        return self.move_thresholds and self.aim is not None and self.architecture != "topk"
+
+    @property
+    def finds_coefficient(self) -> bool:
+        """Whether the penalty's weight follows a target while the SAE is trained."""
+        quadratic = self.architecture == "jumprelu" and self.l0_penalty == "quadratic"
+        return not self.fixed_k and self.target_l0 is not None and not quadratic
+
+    @property
     def sparsity(self) -> str:
         """What sets its sparsity, for a person: `k=32`."""
+        if not self.fixed_k and self.target_l0 is not None:
+            return f"L0={self.target_l0:g}"
         symbol, field = SPARSITY[self.architecture]
         return f"{symbol}={getattr(self, field):g}"
 
@@ -208,6 +259,16 @@ class BudgetConfig(Part):
 class TrainingConfig(Part):
     """The optimiser and its schedule. Measured defaults: a few hundred steps reach most of the way."""
 
+    source: str = Field(
+        default="",
+        description="activations of your own instead of a model's: a .safetensors, .npy or .pt file that holds a "
+        "tensor [n, d_in] (`FILE#NAME`: one of several), or a folder of such files; empty: from the model",
+    )
+    init_from: str = Field(
+        default="",
+        description="an SAE whose weights to begin with: a session's name, a folder in SAELens' layout or that of a "
+        "checkpoint; empty: random ones",
+    )
     batch_activations: Count = Field(default=2_048, description="activations in an optimiser step")
     buffer_activations: Count = Field(
         default=131_072, description="activations held in memory to be mixed; bounds the memory used"
@@ -217,21 +278,70 @@ class TrainingConfig(Part):
         default="off",
         description="keep the activations on disk in this precision, for later runs too; `sae-tui cache` lists them",
     )
-    lr: float = Field(default=3e-3, gt=0, description="Adam's learning rate after the warm-up")
+    optimizer: Literal["adam", "signum", "muon"] = Field(
+        default="adam", description="`signum` steps by the sign of the mean gradient; `muon` makes a matrix's step "
+        "orthogonal",
+    )  # fmt: skip
+    lr: float = Field(default=3e-3, gt=0, description="learning rate after the warm-up")
     warmup_steps: int = Field(default=20, ge=0, description="steps over which the rate rises from 0")
+    decay: Literal["constant", "linear", "cosine"] = Field(default="linear", description="how the rate falls")
     decay_share: float = Field(
-        default=0.3, ge=0, le=1, description="last share of the steps, over which the rate falls to 0"
+        default=0.3, ge=0, le=1, description="last share of the steps, over which the rate falls"
     )
+    lr_floor: float = Field(
+        default=0.0, ge=0, le=1, description="the share of the rate that it falls to; 0.5: half of it"
+    )
+    ema_decay: float = Field(
+        default=0.0, ge=0, lt=1,
+        description="save the mean of the weights over the steps, which keeps this share a step; 0: the last ones",
+    )  # fmt: skip
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="of the encoder's product, the largest; weights, sums and thresholds stay in float32",
+    )
+    resample_every_steps: int = Field(
+        default=0, ge=0,
+        description="steps after which dead features begin anew from badly reconstructed activations, until the rate "
+        "falls; 0: never",
+    )  # fmt: skip
     dead_after_activations: Count = Field(
         default=200_000, description="a feature silent for this many activations is dead"
     )
     log_every_steps: Count = Field(default=1, description="steps between two lines of metrics.jsonl")
     checkpoint_minutes: float = Field(default=5.0, gt=0, description="minutes between two checkpoints")
+    snapshot_every_steps: int = Field(
+        default=0,
+        ge=0,
+        description="steps between two measurements of every feature, which tell how features emerge; each takes about "
+        "as long as a step on 2,048 activations, and 2 bytes a weight of the decoder until the end; 0: none",
+    )
+    keep_state: bool = Field(
+        default=True,
+        description="keep what a finished training could go on from under a larger budget, as `sae-tui clone "
+        "--continue` does: three times the size of the SAE",
+    )
+
+
+class LoggingConfig(Part):
+    """Where metrics go besides metrics.jsonl; needs `pip install 'sae-tui[logging]'`."""
+
+    wandb: Literal["off", "offline", "online"] = Field(
+        default="off",
+        description="Weights & Biases: `offline` writes to the session's folder alone, for `wandb sync`; "
+        "`online` sends it too, after `wandb login`",
+    )
+    wandb_project: str = Field(default="sae-tui", min_length=1, description="the project there")
+    tensorboard: bool = Field(
+        default=False, description="event files in the session's folder, for `tensorboard --logdir sessions`"
+    )
 
 
 class EvaluationConfig(Part):
-    """What `evaluate` measures on, always of the test split."""
+    """What `evaluate` measures on, always of the test split, and what thresholds are set on, of the calibration one."""
 
+    calibration_activations: Count = Field(
+        default=8_192, description="activations on which thresholds are moved to hit a number of active features"
+    )
     activations: Count = Field(default=30_000, description="activations for FVU, L0, density and the like")
     ce_tokens: Count = Field(
         default=4_096, description="tokens for the cross-entropy figures, which need whole forward passes"

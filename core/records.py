@@ -57,9 +57,42 @@ class StepReport:
     """Features that did not fire in the last `training.dead_after_activations`."""
     dead_share: float
     """`dead` as a share of all features."""
+    coefficient: float | None
+    """lambda, the weight of the sparsity penalty; None where there is none."""
+    dense: int
+    """Features active on more than a tenth of the last 100,000 activations or so."""
     lr: float
     activations_per_s: float
     """Over the time since the last report, harvest included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Densities:
+    """How often features fire in training: a histogram of the logarithms to base 10 of their densities."""
+
+    step: int
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    """Features in each of as many equal bins between `low` and `high`."""
+    rarer: int
+    """Features below `low`, those that never fired among them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Thresholds moved to hit a number of active features, as measured on the calibration split."""
+
+    target_l0: float
+    coefficient: float | None
+    """lambda, the weight of the sparsity penalty at the end; None where there is none."""
+    moved_by: float
+    """How much more than before a feature has to contribute to be active, in units of raw activations."""
+    activations: int
+    l0_before: float
+    l0: float
+    fvu_before: float | None
+    fvu: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +102,8 @@ class Evaluation:
     metrics: dict[str, float | None]
     """None where a figure is not defined on this sample."""
     tokens: dict[str, int]
+    densities: tuple[float, ...] = ()
+    """Share of the activations on which each feature is active, `[d_sae]`; not in the JSON."""
 
     def to_json(self) -> dict[str, object]:
         """The metrics at the top level, their token counts beneath `tokens`."""

@@ -1,8 +1,9 @@
 """A session: one SAE's folder under `sessions/`, the interface between all processes.
 
 Owns every path and file name in it and its name's rules. One kind of writer for each file: the job writes
-`status.json`, `metrics.jsonl`, `sae/`, `checkpoints/`, `features.duckdb`, `evaluation.json`; the workbench
-`control.json` and `labels.jsonl`; the engine `steering/`.
+`status.json`, `metrics.jsonl`, `sae/`, `checkpoints/`, `snapshots.parquet`, `tensorboard/`, `wandb/`,
+`features.duckdb`, `evaluation.json`, `transfers.json`; the workbench `control.json` and `labels.jsonl`; the engine
+`steering/`.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,24 +51,37 @@ class Session:
     control_path = property(lambda self: self.path / "control.json")
     lock_path = property(lambda self: self.path / "job.lock")
     evaluation_path = property(lambda self: self.path / "evaluation.json")
+    transfers_path = property(lambda self: self.path / "transfers.json")
+    calibration_path = property(lambda self: self.path / "calibration.json")
+    densities_path = property(lambda self: self.path / "densities.json")
     metrics_path = property(lambda self: self.path / "metrics.jsonl")
     log_path = property(lambda self: self.path / "log.txt")
     checkpoints_dir = property(lambda self: self.path / "checkpoints")
     sae_dir = property(lambda self: self.path / "sae")
+    snapshots_dir = property(lambda self: self.path / "snapshots")
+    snapshots_path = property(lambda self: self.path / "snapshots.parquet")
+    tensorboard_dir = property(lambda self: self.path / "tensorboard")
+    wandb_dir = property(lambda self: self.path / "wandb")
     activations_dir = property(lambda self: self.path / "activations")
     database_path = property(lambda self: self.path / "features.duckdb")
     labels_path = property(lambda self: self.path / "labels.jsonl")
     steering_dir = property(lambda self: self.path / "steering")
 
     @classmethod
-    def create(cls, root: Path, name: str, config: "RunConfig") -> "Session":
-        """A new session's folder with its configuration. Raises SessionError; leaves nothing half-made."""
+    def create(
+        cls, root: Path, name: str, config: "RunConfig", fill: Callable[["Session"], None] = lambda _: None
+    ) -> "Session":
+        """A new session's folder with its configuration, and what `fill` puts into it before anybody sees it.
+
+        Raises SessionError; leaves nothing half-made.
+        """
         from core import config as configs  # here: pydantic takes as long to import as the first frame may
 
         session = cls(root / unused_name(root, name))
         with replacing(session.path) as beside:
             beside.mkdir()
             (beside / session.config_path.name).write_text(configs.to_toml(config), encoding="utf-8")
+            fill(cls(beside))
         return session
 
     @classmethod
@@ -138,6 +153,11 @@ class Session:
         """The metrics, with their token counts beneath `tokens`; empty where it was not evaluated."""
         return read_json(self.evaluation_path)
 
+    def transfers(self) -> list[dict[str, Any]]:
+        """What it measured on other models, hook points or corpora: beneath `on` which, and as `evaluation` else."""
+        found = read_json(self.transfers_path).get("transfers")
+        return found if isinstance(found, list) else []
+
     @property
     def trained(self) -> bool:
         """Whether training has got as far as its first checkpoint, or has ended: its configuration is fixed."""
@@ -154,8 +174,10 @@ class Session:
 
     def resumable(self) -> int | None:
         """The step from which its training can go on; None where it cannot, or has ended."""
-        if self.finished:
-            return None
+        return None if self.finished else self.state_step()
+
+    def state_step(self) -> int | None:
+        """The step of the newest checkpoint that holds what a training goes on from; None where there is none."""
         found = (s for s in self.checkpoint_steps() if (self.checkpoints_dir / str(s) / TRAINING_NAME).is_file())
         return next(found, None)
 

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from core import config as configs
-from core import fields
+from core import fields, pareto
 from core.config import RunConfig
 from core.errors import ConfigError, SessionError, nearest
 from core.session import Session, checked_name
+from core.storage import last_line
 
 KEPT = "float16"
 """How activations are kept where the configuration does not say."""
-FIGURES = ("l0", "fvu", "ce_loss_score", "dead_share")
+FIGURES = ("fvu", "l0", "sparsity", "dead_share", "ce_loss_score")
 """Of `evaluation.json`, what the members are compared by."""
 
 
@@ -59,7 +60,7 @@ def members(base: str, values: Mapping[str, Any], wanted: Mapping[str, Sequence[
         given = dict(zip(wanted, combination, strict=True))
         settings = [f"{name}={value}" for name, value in given.items()]
         config = configs.with_absolute_paths(configs.parse(configs.with_settings(values, settings)))
-        if config.training.cache == "off":
+        if config.training.cache == "off" and not config.training.source:
             config = configs.parse(configs.with_settings(config.model_dump(), [f"training.cache={KEPT}"]))
         used = {n: v for n, v in given.items() if not only[n] or config.sae.architecture in only[n]}
         name = checked_name("-".join([base, *(_word(n, v) for n, v in used.items())]))
@@ -86,23 +87,20 @@ def session(root: Path, member: Member) -> Session:
 def results(root: Path, sweep: Sequence[Member]) -> list[dict[str, Any]]:
     """A row for each member: name, what varies, the figures on the test split, and whether none is better in both.
 
-    `best` holds where no other member has a lower FVU at a lower or the same L0: the Pareto front.
+    `loss` is that of the last training batch that was logged, in the units trained in; `seconds` those of the training,
+    its harvest included where there was one. `best` holds where no other member has a lower FVU at a lower or the same
+    L0: the Pareto front.
     """
     rows = []
     for member in sweep:
-        evaluation = Session(root / member.name).evaluation()
-        rows.append({"name": member.name, **member.varied, **{name: evaluation.get(name) for name in FIGURES}})
-    for row in rows:
-        done = row["fvu"] is not None and row["l0"] is not None
-        row["best"] = done and not any(_beats(other, row) for other in rows)
-    return rows
-
-
-def _beats(other: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    if other["fvu"] is None or other["l0"] is None:
-        return False
-    no_worse = other["fvu"] <= row["fvu"] and other["l0"] <= row["l0"]
-    return no_worse and (other["fvu"], other["l0"]) != (row["fvu"], row["l0"])
+        there = Session(root / member.name)
+        evaluation, latest = there.evaluation(), last_line(there.metrics_path)
+        figures = {name: evaluation.get(name) for name in FIGURES}
+        trained = {"loss": latest.get("loss"), **figures, "seconds": latest.get("elapsed_s")}
+        rows.append({"name": member.name, **member.varied, **trained})
+    points = [(row["fvu"], row["l0"]) for row in rows]
+    best = pareto.front([None if None in point else point for point in points])
+    return [{**row, "best": is_best} for row, is_best in zip(rows, best, strict=True)]
 
 
 def _word(field: str, value: str) -> str:

@@ -72,6 +72,7 @@ def _set_variables(connection: duckdb.DuckDBPyConnection, session: Session, conf
     """What the queries read with `getvariable`."""
     variables: dict[str, str | int] = {
         "shards": glob.escape(str(session.activations_dir.resolve())),
+        "snapshots": glob.escape(str(session.snapshots_path.resolve())) if session.snapshots_path.exists() else "",
         "top_examples": config.top_examples,
         "bands": config.bands,
         "band_examples": config.band_examples,

@@ -4,11 +4,16 @@
     z = code(u)                          the sparse code: what an architecture defines
     x̂ = z W_dec + b_dec                  the reconstruction
 
+Where each activation is normalised by itself (`per_token`), these are of the normalised one, and what goes in and comes
+out is not: with x' = (x − shift) / scale of that activation, `encode` gives `z · scale`, a code in raw units, so that
+`z W_dec` is always what the code adds to the residual stream.
+
 Knows nothing of models, data, optimisers or files.
 """
 
 import abc
-from typing import NamedTuple
+import math
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -39,8 +44,35 @@ class Losses(NamedTuple):
     """mean number of active features"""
     l1: Float[Tensor, ""]
     """mean of Σ_j z_j"""
-    fired: Bool[Tensor, " d_sae"]
-    """which features were active at least once"""
+    fired: Int[Tensor, " d_sae"]
+    """on how many activations each feature was active"""
+
+
+PerToken = Literal["none", "unit_norm", "layer_norm"]
+
+
+class Normalised(NamedTuple):
+    """Activations `x = (raw − shift) / scale`, each by itself, and what they were: `raw = x · scale + shift`."""
+
+    x: Float[Tensor, "n d_in"]
+    shift: Float[Tensor, "n d_in"] | Float[Tensor, "n 1"] | Float[Tensor, " d_in"]
+    scale: Float[Tensor, "n 1"]
+
+
+def normalised(x: Float[Tensor, "n d_in"], kind: PerToken, centre: Float[Tensor, " d_in"]) -> Normalised:
+    """Each activation normalised by itself, as SAELens' `constant_norm_rescale` (of x − centre) and `layer_norm` do it.
+
+    `unit_norm`: shift = centre, scale = ‖x − centre‖ / √d_in. `layer_norm`: mean and deviation over the activation's
+    own dimensions, the deviation (which divides by d_in − 1) plus 1e-5 where it divides.
+    """
+    if kind == "none":
+        return Normalised(x, torch.zeros_like(centre), torch.ones_like(x[:, :1]))
+    if kind == "unit_norm":
+        centred = x - centre
+        scale = centred.norm(dim=1, keepdim=True) / math.sqrt(x.shape[1])
+        return Normalised(centred / scale.clamp_min(torch.finfo(torch.float32).tiny), centre, scale)
+    mean, deviation = x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True)
+    return Normalised((x - mean) / (deviation + 1e-5), mean, deviation)
 
 
 class SAE(nn.Module, abc.ABC):
@@ -51,6 +83,15 @@ class SAE(nn.Module, abc.ABC):
     """
 
     architecture: str
+    centre: Tensor
+    tied = False
+    """Whether the encoder is kept the decoder's transpose in training."""
+    reborn = 0.2
+    """The norm of a resampled feature's encoder column, as a share of the living ones' mean."""
+    precision = torch.float32
+    """Of the encoder's product in training."""
+    progress = 0.0
+    """The share of its training that is done: what an architecture lets move over the training reads this."""
 
     def __init__(self, d_in: int, d_sae: int, *, apply_b_dec_to_input: bool = True) -> None:
         super().__init__()
@@ -60,10 +101,12 @@ class SAE(nn.Module, abc.ABC):
         self.b_enc = nn.Parameter(torch.zeros(d_sae))
         self.W_dec = nn.Parameter(torch.zeros(d_sae, d_in))
         self.b_dec = nn.Parameter(torch.zeros(d_in))
+        self.per_token: PerToken = "none"
+        self.register_buffer("centre", torch.zeros(d_in), persistent=False)
 
     @torch.no_grad()
-    def initialise(self, mean: Float[Tensor, " d_in"], generator: torch.Generator) -> None:
-        """Decoder rows of unit norm in random directions, the encoder their transpose, `b_dec` the data's mean.
+    def initialise(self, b_dec: Float[Tensor, " d_in"], generator: torch.Generator) -> None:
+        """Decoder rows of unit norm in random directions, the encoder their transpose, `b_dec` as given.
 
         Drawn on the CPU, so that the same seed gives the same start on every device.
         """
@@ -71,7 +114,12 @@ class SAE(nn.Module, abc.ABC):
         self.W_dec.copy_(rows / rows.norm(dim=1, keepdim=True))
         self.W_enc.copy_(self.W_dec.T)
         self.b_enc.zero_()
-        self.b_dec.copy_(mean)
+        self.b_dec.copy_(b_dec)
+
+    @torch.no_grad()
+    def begin_feature(self, features: Int[Tensor, " n"]) -> None:
+        """What belongs to these features besides their directions, as it is before training."""
+        self.b_enc[features] = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,27 +132,51 @@ class SAE(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def losses(self, x: Float[Tensor, "n d_in"], *, dead: Bool[Tensor, " d_sae"], warmth: float) -> Losses:
-        """The loss on a batch. `dead` marks the dead features; `warmth` in [0, 1] scales a penalty that warms up."""
+        """The loss on a batch. `dead` marks the dead features; `warmth` in [0, 1] is how far what warms up has come."""
 
+    @torch.no_grad()
     def constrain_gradients(self) -> None:
-        """Called after the backward pass: takes out of the gradients what a constraint forbids."""
+        """Called after the backward pass: takes out of the gradients what a constraint forbids.
 
+        Where the encoder is tied, its gradient joins the decoder's.
+        """
+        if self.tied and self.W_enc.grad is not None and self.W_dec.grad is not None:
+            self.W_dec.grad += self.W_enc.grad.T
+            self.W_enc.grad = None
+
+    @torch.no_grad()
     def constrain(self) -> None:
         """Called after the optimiser's step: restores a constraint on the weights."""
+        if self.tied:
+            self.W_enc.copy_(self.W_dec.T)
+
+    def margins(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """By how much each feature passes its threshold, in units of its contribution `z_j ‖W_dec[j]‖`.
+
+        A feature is active where this is positive; −inf where no threshold would let it be.
+        """
+        raise NotImplementedError(f"{self.architecture} has no thresholds to move")
+
+    def raise_thresholds(self, by: float) -> None:
+        """Make a feature active only where its margin is more than `by`, which may be negative."""
+        raise NotImplementedError(f"{self.architecture} has no thresholds to move")
 
     def encoder(self, x: Float[Tensor, "n d_in"]) -> Encoder:
         """The pre-activations of a batch, for a loss to read entries of."""
         origin = self.b_dec if self.apply_b_dec_to_input else torch.zeros_like(self.b_dec)
-        return Encoder(x, self.W_enc, self.b_enc, origin)
+        return Encoder(x, self.W_enc, self.b_enc, origin, self.precision)
 
     def pre_activations(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
-        """`u = (x − b_dec) W_enc + b_enc`."""
+        """`u = (x − b_dec) W_enc + b_enc`, x as `normalised` gives it."""
         centred = x - self.b_dec if self.apply_b_dec_to_input else x
         return torch.addmm(self.b_enc, centred, self.W_enc)
 
     def encode(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
-        """`z = code(u)`, dense."""
-        return self.code(self.pre_activations(x))
+        """`z = code(u)`, dense, in raw units."""
+        if self.per_token == "none":
+            return self.code(self.pre_activations(x))
+        inside = normalised(x, self.per_token, self.centre)
+        return self.code(self.pre_activations(inside.x)) * inside.scale
 
     @torch.no_grad()
     def encode_sparse(self, x: Float[Tensor, "n d_in"]) -> SparseCode:
@@ -114,13 +186,20 @@ class SAE(nn.Module, abc.ABC):
         row = torch.div(places, self.d_sae, rounding_mode="floor")
         return SparseCode(row, places - row * self.d_sae, z.flatten()[places])
 
-    def decode(self, z: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_in"]:
-        """`x̂ = z W_dec + b_dec`."""
-        return torch.addmm(self.b_dec, z, self.W_dec)
+    def decode(self, z: Float[Tensor, "n d_sae"], x: Float[Tensor, "n d_in"] | None = None) -> Float[Tensor, "n d_in"]:
+        """`x̂ = z W_dec + b_dec`; where activations are normalised one by one, `z W_dec + scale · b_dec + shift` of `x`.
+
+        `x` are the activations that `z` is of; they may be left out where `per_token` is `none`.
+        """
+        if self.per_token == "none":
+            return torch.addmm(self.b_dec, z, self.W_dec)
+        assert x is not None, "each activation was normalised by itself: its norm is needed"
+        inside = normalised(x, self.per_token, self.centre)
+        return torch.addmm(inside.shift + inside.scale * self.b_dec, z, self.W_dec)
 
     def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
         """The reconstruction of x."""
-        return self.decode(self.encode(x))
+        return self.decode(self.encode(x), x)
 
     @torch.no_grad()
     def fold_scale(self, scale: float) -> None:
@@ -131,6 +210,20 @@ class SAE(nn.Module, abc.ABC):
         """
         self.b_enc /= scale
         self.b_dec /= scale
+
+    @torch.no_grad()
+    def fold_affine(self, shift: Float[Tensor, " d_in"], scale: Float[Tensor, " d_in"]) -> None:
+        """Make an SAE that was trained on `(x − shift) / scale`, dimension by dimension, take x itself.
+
+        `W_enc' = W_enc / scale`, `W_dec' = scale W_dec`, `b_dec' = scale b_dec + shift`: u and z stay as they are, so
+        codes are in the normalised units and decoder rows lose their norm. Where `b_dec` is not subtracted,
+        `b_enc' = b_enc − (shift / scale) W_enc`.
+        """
+        if not self.apply_b_dec_to_input:
+            self.b_enc -= (shift / scale) @ self.W_enc
+        self.W_enc /= scale.unsqueeze(1)
+        self.W_dec *= scale
+        self.b_dec.mul_(scale).add_(shift)
 
     @torch.no_grad()
     def fold_decoder_norms(self) -> None:
@@ -150,6 +243,7 @@ class UnitDecoder(SAE):
     @torch.no_grad()
     def constrain_gradients(self) -> None:
         """Take the part along each decoder row out of its gradient: it would only change the norm."""
+        super().constrain_gradients()
         if self.W_dec.grad is not None:
             along = (self.W_dec.grad * self.W_dec).sum(dim=1, keepdim=True)
             self.W_dec.grad.addcmul_(along, self.W_dec, value=-1)
@@ -158,6 +252,7 @@ class UnitDecoder(SAE):
     def constrain(self) -> None:
         """Unit decoder rows."""
         self.W_dec.div_(self.W_dec.norm(dim=1, keepdim=True))
+        super().constrain()
 
 
 def squared_error(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"]) -> Float[Tensor, ""]:

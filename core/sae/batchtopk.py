@@ -48,8 +48,8 @@ class BatchTopK(TopK):
     encode_sparse = SAE.encode_sparse
 
     def losses(self, x: Float[Tensor, "n d_in"], *, dead: Bool[Tensor, " d_sae"], warmth: float) -> Losses:
-        """`mean_t Σ_d (x̂ − x)²` + TopK's auxiliary loss; `warmth` plays no part. Moves the threshold."""
-        entries = self._largest(self.encoder(x))
+        """`mean_t Σ_d (x̂ − x)²` + TopK's auxiliary loss, with `warm_k` largest on average. Moves the threshold."""
+        entries = self._largest(self.encoder(x), self.warm_k(warmth) * len(x))
         x_hat, inner = self.reconstructed(x, entries)
         aux = self.auxiliary_loss(x, (x - x_hat).detach(), dead)
         return losses(entries, entries.u, squared_error(x, x_hat), aux=aux + inner)
@@ -61,9 +61,9 @@ class BatchTopK(TopK):
         return entries.decode(entries.u, self.W_dec) + self.b_dec, x.new_zeros(())
 
     @torch.no_grad()
-    def _largest(self, encoder: Encoder) -> SparseEntries:
-        """The k·n largest positive pre-activations; the threshold takes a step towards the smallest of them."""
-        u, wanted = encoder.u, self.k * len(encoder.u)
+    def _largest(self, encoder: Encoder, wanted: int) -> SparseEntries:
+        """The `wanted` largest positive pre-activations; the threshold takes a step towards the smallest of them."""
+        u = encoder.u
         places = flat_nonzero(u > GUESS * self.threshold)
         if len(places) < wanted:
             places = flat_nonzero(u > 0)
@@ -75,6 +75,15 @@ class BatchTopK(TopK):
             least = values.min()
             self.threshold += (least - self.threshold) * (RATE if self.threshold > 0 else 1.0)
         return encoder.at(places)
+
+    def margins(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """`u − t`: decoder rows have unit norm."""
+        return (u - self.threshold).where(u > 0, -torch.inf)
+
+    @torch.no_grad()
+    def raise_thresholds(self, by: float) -> None:
+        """`t ← max(0, t + by)`."""
+        self.threshold.add_(by).clamp_(min=0)
 
     @torch.no_grad()
     def fold_scale(self, scale: float) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.errors import ModelError, nearest
-from core.sae.base import SAE
+from core.sae.base import SAE, PerToken
 from core.sae.gated import Gated
 from core.sae.jumprelu import JumpReLU
 from core.sae.relu import ReLU
@@ -29,6 +29,12 @@ WEIGHTS_NAME = "sae_weights.safetensors"
 READABLE = ("standard", "topk", "jumprelu", "gated")
 WRITTEN_AS = {"relu": "standard", "topk": "topk", "gated": "gated"}
 """SAELens' names of our architectures; all others have a threshold, and are written as `jumprelu`."""
+CENTRED = "centred_norm_rescale"
+"""Ours, for what SAELens has not: `constant_norm_rescale` of x − centre, a tensor of its own. `sae-lens` refuses it."""
+PER_TOKEN: dict[str, PerToken] = {
+    "none": "none", "constant_norm_rescale": "unit_norm", "layer_norm": "layer_norm", CENTRED: "unit_norm",
+}  # fmt: skip
+"""What is done to each activation by itself, by its name on disk."""
 ON_DISK = {"gated": {"b_enc": "b_gate"}}
 """Tensors that SAELens calls otherwise, by its architecture."""
 
@@ -53,7 +59,7 @@ def write(sae: SAE, folder: Path, metadata: dict[str, Any]) -> None:
         "dtype": "float32",
         "device": "cpu",
         "apply_b_dec_to_input": sae.apply_b_dec_to_input,
-        "normalize_activations": "none",
+        "normalize_activations": _normalisation(sae),
         "reshape_activations": "hook_z" if metadata["hook_name"].endswith("hook_z") else "none",
         "metadata": {
             **metadata,
@@ -68,7 +74,16 @@ def write(sae: SAE, folder: Path, metadata: dict[str, Any]) -> None:
     (folder / CONFIG_NAME).write_text(json.dumps(values, indent=1), encoding="utf-8")
     renamed = ON_DISK.get(architecture, {})
     tensors = {renamed.get(name, name): _whole(sae, name) for name in sae.names}
+    if values["normalize_activations"] == CENTRED:
+        tensors["centre"] = sae.centre.detach().cpu().contiguous()
     save_file(tensors, folder / WEIGHTS_NAME)
+
+
+def _normalisation(sae: SAE) -> str:
+    """What is done to each activation by itself, in SAELens' terms where it has them."""
+    if sae.per_token == "unit_norm" and bool(sae.centre.any()):
+        return CENTRED
+    return next(name for name, kind in PER_TOKEN.items() if kind == sae.per_token)
 
 
 def _whole(sae: SAE, name: str) -> Tensor:
@@ -108,10 +123,10 @@ def checked(values: dict[str, Any], where: object) -> dict[str, Any]:
             f"{where}: architecture {values.get('architecture')!r} is not among {', '.join(READABLE)}",
             hint=nearest(str(values.get("architecture")), READABLE),
         )
-    if values.get("normalize_activations", "none") != "none":
+    if values.get("normalize_activations", "none") not in PER_TOKEN:
         raise ModelError(
             f"{where}: its activations are normalised by {values['normalize_activations']!r}",
-            hint="only SAEs that take raw activations ('none') can be read",
+            hint=f"what can be read: {', '.join(PER_TOKEN)}",
         )
     wanted = ("d_in", "d_sae", "k") if values["architecture"] == "topk" else ("d_in", "d_sae")
     if missing := [k for k in wanted if type(values.get(k)) is not int or values[k] < 1]:
@@ -154,6 +169,11 @@ def assembled(values: dict[str, Any], tensors: dict[str, Tensor], where: str) ->
             wanted.copy_(tensors[on_disk])
     if values.get("rescale_acts_by_decoder_norm"):
         sae.fold_decoder_norms()
+    sae.per_token = PER_TOKEN[values.get("normalize_activations", "none")]
+    if values.get("normalize_activations") == CENTRED:
+        if "centre" not in tensors or tensors["centre"].shape != (d_in,):
+            raise ModelError(f"{where}: it lacks the tensor `centre` [{d_in}] that its configuration speaks of")
+        sae.centre = tensors["centre"]
     return sae.requires_grad_(False)
 
 

@@ -4,7 +4,7 @@ Rajamanoharan et al. 2024, "Improving dictionary learning with gated sparse auto
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from core.sae.base import SAE, Losses, losses, squared_error
@@ -50,11 +50,34 @@ class Gated(SAE):
         by_gate = squared_error(x, entries.decode(gate, self.W_dec) + self.b_dec)
         return losses(entries, z, mse, sparsity=warmth * self.l1_coefficient * penalty, aux=by_gate)
 
+    def margins(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """`u_j ‖W_dec[j]‖` where the magnitude is positive: the gate's own."""
+        return (u * self.W_dec.norm(dim=1)).where((u - self.b_enc) * self.r_mag.exp() + self.b_mag > 0, -torch.inf)
+
+    @torch.no_grad()
+    def raise_thresholds(self, by: float) -> None:
+        """`b_enc_j ← b_enc_j − by / ‖W_dec[j]‖`: moves the gate, and no magnitude, which does not depend on `b_enc`."""
+        self.b_enc -= by / self.W_dec.norm(dim=1)
+
     @torch.no_grad()
     def fold_scale(self, scale: float) -> None:
         """As `SAE.fold_scale`; `b_mag' = b_mag/s`."""
         super().fold_scale(scale)
         self.b_mag /= scale
+
+    @torch.no_grad()
+    def fold_affine(self, shift: Float[Tensor, " d_in"], scale: Float[Tensor, " d_in"]) -> None:
+        """As `SAE.fold_affine`; where that moves `b_enc`, `b_mag` moves by `e^r` times as much."""
+        if not self.apply_b_dec_to_input:
+            self.b_mag -= self.r_mag.exp() * ((shift / scale) @ self.W_enc)
+        super().fold_affine(shift, scale)
+
+    @torch.no_grad()
+    def begin_feature(self, features: Int[Tensor, " n"]) -> None:
+        """With a magnitude like the gate."""
+        super().begin_feature(features)
+        self.r_mag[features] = 0
+        self.b_mag[features] = 0
 
     @torch.no_grad()
     def fold_decoder_norms(self) -> None:

@@ -46,8 +46,8 @@ class Entries(abc.ABC):
         """`z W_dec` for the code that holds `values` at the entries. Differentiable in both."""
 
     @abc.abstractmethod
-    def fired(self, active: Tensor) -> Bool[Tensor, " d_sae"]:
-        """Which features have an entry that is `active`."""
+    def fired(self, active: Tensor) -> Int[Tensor, " d_sae"]:
+        """How many `active` entries each feature has."""
 
     @abc.abstractmethod
     def row_sums(self, values: Tensor) -> Float[Tensor, " n"]:
@@ -73,11 +73,9 @@ class SparseEntries(Entries):
         product = embedding_bag(self.feature, W_dec.detach(), self.offsets, per_sample_weights=values, mode="sum")
         return _WeightGradient.apply(product, W_dec, values.detach(), self.row, self.feature)  # pyright: ignore
 
-    def fired(self, active: Tensor) -> Bool[Tensor, " d_sae"]:
-        """Which features have an entry that is `active`."""
-        fired = torch.zeros(self.d_sae, dtype=torch.bool, device=active.device)
-        fired[self.feature[active]] = True
-        return fired
+    def fired(self, active: Tensor) -> Int[Tensor, " d_sae"]:
+        """How many `active` entries each feature has."""
+        return torch.bincount(self.feature[active], minlength=self.d_sae)
 
     def row_sums(self, values: Tensor) -> Float[Tensor, " n"]:
         """The sum of `values` over each row."""
@@ -103,9 +101,9 @@ class DenseEntries(Entries):
         """`z W_dec`; differentiable in values and W_dec."""
         return values @ W_dec
 
-    def fired(self, active: Tensor) -> Bool[Tensor, " d_sae"]:
-        """Which features have an entry that is `active`."""
-        return active.any(dim=0)
+    def fired(self, active: Tensor) -> Int[Tensor, " d_sae"]:
+        """How many `active` entries each feature has."""
+        return active.sum(dim=0)
 
     def row_sums(self, values: Tensor) -> Float[Tensor, " n"]:
         """The sum of `values` over each row."""
@@ -113,16 +111,23 @@ class DenseEntries(Entries):
 
 
 class Encoder:
-    """The dense pre-activations of a batch, and the entries of them that a code reads."""
+    """The dense pre-activations of a batch, and the entries of them that a code reads.
+
+    The product, by far the largest of a step, is made in `precision`; the bias is added, and all else is done, in
+    float32.
+    """
 
     def __init__(
         self, x: Float[Tensor, "n d_in"], W_enc: Float[Tensor, "d_in d_sae"], b_enc: Float[Tensor, " d_sae"],
-        b_dec: Float[Tensor, " d_in"],
+        b_dec: Float[Tensor, " d_in"], precision: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
         self._weights = (W_enc, b_enc, b_dec)
         with torch.no_grad():
             self._centred = x - b_dec
-            self.u = torch.addmm(b_enc, self._centred, W_enc)
+            if precision == torch.float32:
+                self.u = torch.addmm(b_enc, self._centred, W_enc)
+            else:
+                self.u = (self._centred.to(precision) @ W_enc.to(precision)).float() + b_enc
         """`u [n d_sae]`, not differentiable."""
 
     def above(self, bound: Tensor | float, *, at_most: float = DENSE_FROM) -> Entries:

@@ -7,13 +7,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from core.sae.base import Losses, SparseCode, UnitDecoder, losses, squared_error
+from core.sae.base import Losses, SparseCode, UnitDecoder, losses, normalised, squared_error
+
+WIDE = 8
+"""How many times k a warm-up of k begins with."""
 
 
 class TopK(UnitDecoder):
     """`z`: the k largest entries of `relu(u)`, 0 elsewhere."""
 
     architecture = "topk"
+    reborn = 1.0  # a weaker one would never be among the largest
 
     def __init__(
         self,
@@ -36,20 +40,25 @@ class TopK(UnitDecoder):
     @torch.no_grad()
     def encode_sparse(self, x: Float[Tensor, "n d_in"]) -> SparseCode:
         """The positive entries of `encode(x)`, ordered by row; no dense code is made."""
-        values, features = self.pre_activations(x).relu_().topk(self.k, dim=1, sorted=False)
+        inside = normalised(x, self.per_token, self.centre)
+        values, features = self.pre_activations(inside.x).relu_().topk(self.k, dim=1, sorted=False)
         row, place = (values > 0).nonzero(as_tuple=True)
-        return SparseCode(row, features[row, place], values[row, place])
+        return SparseCode(row, features[row, place], (values * inside.scale)[row, place])
 
     def losses(self, x: Float[Tensor, "n d_in"], *, dead: Bool[Tensor, " d_sae"], warmth: float) -> Losses:
-        """`mean_t Σ_d (x̂ − x)²` + the auxiliary loss; `warmth` plays no part.
+        """`mean_t Σ_d (x̂ − x)²` + the auxiliary loss, with the `warm_k` largest.
 
         Only the encoder's product is dense: `core.sae.sparse_ops`.
         """
-        entries = self.encoder(x).largest(self.k)
+        entries = self.encoder(x).largest(self.warm_k(warmth))
         z = entries.u.relu()
         x_hat = entries.decode(z, self.W_dec) + self.b_dec
         aux = self.auxiliary_loss(x, (x - x_hat).detach(), dead)
         return losses(entries, z, squared_error(x, x_hat), aux=aux)
+
+    def warm_k(self, warmth: float) -> int:
+        """`k` once `warmth` is 1; before, from WIDE times as many downwards in a straight line."""
+        return min(self.d_sae, round(self.k * (WIDE + (1 - WIDE) * warmth)))
 
     def auxiliary_loss(
         self, x: Float[Tensor, "n d_in"], residual: Float[Tensor, "n d_in"], dead: Bool[Tensor, " d_sae"]

@@ -56,7 +56,7 @@ def edited(
         column.copy_(torch.where(place[touched], _changed(column, r), column))
     if mode == "replace":
         z[:, features] = z_after
-        outside = sae.decode(z)
+        outside = sae.decode(z, inside)
     else:
         outside = inside + (z_after - z_before) @ sae.W_dec[features]
     result = x.clone()

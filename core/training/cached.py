@@ -1,12 +1,14 @@
 """A training that reads its activations from disk: harvests what is lacking first, and then needs no model.
 
 Every pass over the rows has an order of its own: shards in a random one, mixed by the same buffer that a stream is.
+Whose rows they are, kept ones or a person's own (`core.training.own`), makes no difference here.
 """
 
+import itertools
 import random
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from filelock import FileLock, Timeout
@@ -19,6 +21,7 @@ from core.errors import RunError
 from core.models import bundled
 from core.models.language import LanguageModel
 from core.records import Notice, Progress
+from core.training import calibration
 from core.training.data import BLOCK_BUFFER, MIXED_TOKENS, blocks
 
 
@@ -31,6 +34,8 @@ def found(config: RunConfig) -> tuple[cache.Cache, dict[str, Any]]:
 def suffices(there: cache.Cache, config: RunConfig) -> bool:
     """Whether it holds what the run asks for, or all that its corpus gives."""
     _, ended = there.text_read
+    if config.sae.moves_thresholds and not calibration.suffices(there, config.evaluation.calibration_activations):
+        return False
     return there.rows >= config.budget.activations or (ended and there.rows > 0)
 
 
@@ -52,7 +57,12 @@ def filled(config: RunConfig, model: LanguageModel) -> Generator[Progress | Noti
         there, _ = found(config)
         if not suffices(there, config):
             yield Notice(message=f"activations are kept in {there.folder}")
-            yield from _harvested(config, model, there, key)
+            if there.rows < config.budget.activations and not there.text_read[1]:
+                yield from _harvested(config, model, there, key)
+            wanted = config.evaluation.calibration_activations
+            if not calibration.suffices(there, wanted):
+                rows = yield from calibration.harvested(config, model)
+                calibration.keep(there, _kept(rows, getattr(torch, config.training.cache)), wanted)
     finally:
         lock.release()
     return there
@@ -100,13 +110,41 @@ def _kept(rows: Tensor, dtype: torch.dtype) -> Tensor:
     return kept
 
 
-class CachedActivations:
-    """Shuffled batches of `budget.epochs` passes over a cache's rows, as `loop.train` takes them."""
+class Rows(Protocol):
+    """Activations on disk, in shards."""
 
-    def __init__(self, config: RunConfig, there: cache.Cache, device: torch.device) -> None:
+    @property
+    def name(self) -> str:
+        """Theirs; other rows have another."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Rows of each shard."""
+        ...
+
+    def shard(self, number: int) -> Float[Tensor, "n d_in"]:
+        """The rows of one, float32 on the CPU."""
+        ...
+
+
+Pass = tuple[int, int, int]
+"""The first row, the one after the last, and the number of the pass over all rows that this is a part of."""
+
+
+class CachedActivations:
+    """Shuffled batches of `budget.epochs` passes over `budget.activations` rows, as `loop.train` takes them."""
+
+    def __init__(self, config: RunConfig, there: Rows, device: torch.device) -> None:
         training, budget = config.training, config.budget
-        self._cache, self._device, self._seed = there, device, config.seed
+        self._there, self._device, self._seed = there, device, config.seed
         self._rows, self._epochs = min(there.rows, budget.activations), budget.epochs
+        self._passes = self._planned([])
         self._taken = 0
         """Shards that were read, over all passes."""
         self._shuffled = activations.Shuffled(
@@ -121,15 +159,35 @@ class CachedActivations:
 
     def state(self) -> dict[str, Any]:
         """The place in the shards, and what was read and has not been handed out. See `activations.Shuffled.state`."""
-        return {"taken": self._taken, **self._shuffled.state()}
+        return {"rows_of": self._there.name, "passes": self._passes, "taken": self._taken, **self._shuffled.state()}
 
     def restore(self, state: dict[str, Any]) -> Iterator[Progress | Notice]:
-        """Become what gave `state`. A cache that was removed since has been harvested again, to the same rows."""
-        self._shuffled.restore(state)
+        """Become what gave `state`; under a larger budget, what that one lacks comes after what the state's has.
+
+        A cache that was removed since has been harvested again, to the same rows; where they are others, says so.
+        """
+        yield Progress(phase="finding the place in the activations")
+        before: list[Pass] = [(start, stop, epoch) for start, stop, epoch in state["passes"]]
+        self._passes = self._planned(before)
         self._taken = state["taken"]
-        yield Progress(phase="finding the place in the cache")
+        self._shuffled.restore({**state, "ended": state["ended"] and self._passes == before})
+        if state["rows_of"] != self._there.name:
+            yield Notice(
+                message=f"the activations are not those of the checkpoint ({state['rows_of']} -> {self._there.name}): "
+                "training goes on at the same place in what is there now, and will not end with the weights of an "
+                "uninterrupted run"
+            )
+
+    def _planned(self, passes: Sequence[Pass]) -> list[Pass]:
+        """`passes`, and what they lack of every row in every epoch."""
+        covered: dict[int, int] = {}
+        for _, stop, epoch in passes:
+            covered[epoch] = max(stop, covered.get(epoch, 0))
+        lacking = [(covered.get(epoch, 0), self._rows, epoch) for epoch in range(self._epochs)]
+        return [*passes, *(part for part in lacking if part[0] < part[1])]
 
     def _chunks(self) -> Iterator[Float[Tensor, "n d_in"]]:
-        for chunk in cache.chunks(self._cache, self._rows, self._epochs, self._seed, skip=self._taken):
+        parts = (part for one in self._passes for part in cache.order(self._there.sizes, *one, self._seed))
+        for number, first, last in itertools.islice(parts, self._taken, None):
             self._taken += 1
-            yield chunk.to(self._device)
+            yield self._there.shard(number)[first:last].to(self._device)

@@ -7,7 +7,6 @@ A state is a flat mapping from names to tensors and to what JSON holds; its part
 `loop`, `data` to `data`. Nothing is pickled. Knows the files, nothing of what is in a state.
 """
 
-import copy
 import errno
 import json
 import os
@@ -28,8 +27,8 @@ from core.sae.base import SAE
 from core.session import TRAINING_NAME, Session
 from core.storage import replacing
 
-FORMAT = 1
-"""Raised whenever an older version could not go on from what is written here."""
+FORMAT = 2
+"""Raised whenever one version could not go on from what another has written."""
 TENSORS_NAME = "training.safetensors"
 KEPT = 2
 """Checkpoints kept: the newest, and one to fall back on where the disk gives the newest back torn."""
@@ -51,7 +50,7 @@ class Checkpoint(NamedTuple):
 def save(session: Session, step: int, sae: SAE, parts: dict[str, State], metadata: dict[str, Any]) -> None:
     """Write the checkpoint of `step`, and remove what is older than the last KEPT.
 
-    `sae` takes raw activations (`folded`); `metadata` is as `files.save` takes it. Raises OSError, and leaves the
+    `sae` takes raw activations; `metadata` is as `files.save` takes it. Raises OSError, and leaves the
     older checkpoints as they are, where it cannot be written.
     """
     tensors: dict[str, Tensor] = {}
@@ -76,8 +75,8 @@ def save(session: Session, step: int, sae: SAE, parts: dict[str, State], metadat
 def load(session: Session, device: torch.device | str = "cpu") -> tuple[Checkpoint | None, list[int]]:
     """The newest checkpoint a training can go on from, tensors on `device`, and the steps of newer ones that are torn.
 
-    None where there is none. Raises SessionError where a newer version of this program wrote it, RunError where every
-    one is torn.
+    None where there is none. Raises SessionError where another version of this program wrote it, in another format;
+    RunError where every one is torn.
     """
     torn: list[int] = []
     for step in session.checkpoint_steps():
@@ -98,10 +97,11 @@ def load(session: Session, device: torch.device | str = "cpu") -> tuple[Checkpoi
 
 def _read(folder: Path, step: int, device: torch.device | str) -> Checkpoint:
     whole = json.loads((folder / TRAINING_NAME).read_text(encoding="utf-8"))
-    if whole["format"] > FORMAT:
+    if whole["format"] != FORMAT:
+        other = "a newer" if whole["format"] > FORMAT else "an older"
         raise SessionError(
-            f"{folder} was written by a newer sae-tui ({whole['made_with']['sae-tui']})",
-            hint="go on with that one",
+            f"{folder} was written by {other} sae-tui ({whole['made_with']['sae-tui']})",
+            hint="go on with that one, or clone the session to begin the same run anew",
         )
     parts: dict[str, State] = {part: dict(values) for part, values in whole["parts"].items()}
     for name, tensor in load_file(folder / TENSORS_NAME, device=str(device)).items():
@@ -110,9 +110,9 @@ def _read(folder: Path, step: int, device: torch.device | str) -> Checkpoint:
     return Checkpoint(step=step, parts=parts, made_with=whole["made_with"])
 
 
-def forget_states(session: Session) -> None:
-    """Keep only the weights of the checkpoints: the training has ended, and the rest is most of their size."""
-    for step in session.checkpoint_steps():
+def forget_states(session: Session, *, keep: int) -> None:
+    """Keep only the weights of all but the `keep` newest checkpoints: the rest is most of their size."""
+    for step in session.checkpoint_steps()[keep:]:
         for name in (TRAINING_NAME, TENSORS_NAME):
             (session.checkpoints_dir / str(step) / name).unlink(missing_ok=True)
 
@@ -121,13 +121,6 @@ def forget(session: Session, steps: list[int]) -> None:
     """Remove checkpoints: torn ones, whose steps come again."""
     for step in steps:
         shutil.rmtree(session.checkpoints_dir / str(step), ignore_errors=True)
-
-
-def folded(sae: SAE, scale: float) -> SAE:
-    """A copy on the CPU that takes raw activations, of an SAE trained on activations times `scale`."""
-    copied = copy.deepcopy(sae).cpu()
-    copied.fold_scale(scale)
-    return copied
 
 
 def surroundings() -> dict[str, str]:

@@ -49,14 +49,13 @@ class TrainingActivations:
     def __init__(self, config: RunConfig, model: LanguageModel) -> None:
         training, budget = config.training, config.budget.activations
         context = config.tokens.context
+        self._config, self._model, self._budget = config, model, budget
         # Four budgets' worth of blocks mix as well as all: no more text is read before the first step than helps.
-        held = max(64, min(BLOCK_BUFFER, MIXED_TOKENS // context, 4 * budget // context))
-        mixed = corpus.shuffled(blocks(config, model, "train"), held, random.Random(config.seed))
-        self._text = tokens.stacked(mixed, training.model_batch_blocks)
-        self._model, self._budget = model, budget
+        self._mixing = max(64, min(BLOCK_BUFFER, MIXED_TOKENS // context, 4 * budget // context))
+        self._text = self._mixed()
         self._read = self._gathered = 0
-        """Batches of blocks that were read, and the activations in them."""
-        self._digest = hashlib.blake2b(digest_size=16)
+        """Batches of blocks that were read, and the activations taken from them."""
+        self._digest = ""
         """Of the token ids that were read."""
         self._shuffled = activations.Shuffled(
             self._harvested(),
@@ -70,33 +69,49 @@ class TrainingActivations:
 
     def state(self) -> dict[str, Any]:
         """The place in the text, and what was read and has not been handed out. See `activations.Shuffled.state`."""
-        return {"read": self._read, "digest": self._digest.hexdigest(), **self._shuffled.state()}
+        return {
+            "read": self._read, "gathered": self._gathered, "digest": self._digest, "mixing": self._mixing,
+            "budget": self._budget, **self._shuffled.state(),
+        }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> Iterator[Progress | Notice]:
-        """Become what gave `state`: reads the text again up to its place, and says so where it is another text now."""
-        self._shuffled.restore(state)
-        read, digest, ended = state["read"], state["digest"], state["ended"]
+        """Become what gave `state`: reads the text again up to its place, and says so where it is another text now.
+
+        Under a larger budget than the state's it goes on where that one had ended: after the last batch of blocks read,
+        of which the smaller budget may have left some activations out, in the order that the smaller budget gave.
+        """
+        ended = state["ended"] and self._budget <= state["budget"]
+        read, digest, self._gathered, self._mixing = (state[x] for x in ("read", "digest", "gathered", "mixing"))
+        self._shuffled.restore({**state, "ended": ended})
         del state  # the rows are in the buffer now, and need not be held twice while the text is read
         if ended:
+            self._read, self._digest = read, digest
             return
+        self._text = self._mixed()
         while self._read < read and (batch := next(self._text, None)) is not None:
             self._note(batch)
             yield Progress(phase="finding the place in the corpus", done=self._read, total=read, unit="batches")
-        if self._digest.hexdigest() != digest:
+        if self._digest != digest:
             yield Notice(
                 message="the corpus or its tokenizer is not what it was at the checkpoint: training goes on at the "
                 "same place in what is there now, and will not end with the weights of an uninterrupted run"
             )
 
+    def _mixed(self) -> Iterator[tokens.Blocks]:
+        """The text from its beginning, `_mixing` blocks of it shuffled at a time."""
+        read = blocks(self._config, self._model, "train")
+        mixed = corpus.shuffled(read, self._mixing, random.Random(self._config.seed))
+        return tokens.stacked(mixed, self._config.training.model_batch_blocks)
+
     def _harvested(self) -> Iterator[Float[Tensor, "n d_in"]]:
         """The activations of one batch of blocks after another, up to the budget."""
         while self._gathered < self._budget and (batch := next(self._text, None)) is not None:
             for chunk in activations.harvest(self._model, [batch]):
-                left = self._budget - self._gathered
+                chunk = chunk[: self._budget - self._gathered]
                 self._note(batch)  # after the model: where that fails, the batch was not read
-                yield chunk[:left]
+                self._gathered += len(chunk)
+                yield chunk
 
     def _note(self, batch: tokens.Blocks) -> None:
         self._read += 1
-        self._gathered += int(batch.counted.sum())
-        self._digest.update(batch.ids.tobytes())
+        self._digest = hashlib.blake2b(self._digest.encode() + batch.ids.tobytes(), digest_size=16).hexdigest()

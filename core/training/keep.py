@@ -1,12 +1,15 @@
 """What a training keeps in its session, and finds there when it is started again."""
 
+import contextlib
+import json
 from collections.abc import Generator, Iterator
 from dataclasses import asdict
 
 import torch
 
-from core.records import Notice, Progress, StepReport
+from core.records import Densities, Notice, Progress, StepReport
 from core.session import Session
+from core.storage import replace_file
 from core.training import cached, checkpoint, data
 
 Source = data.TrainingActivations | cached.CachedActivations
@@ -27,9 +30,14 @@ def restored(
     yield Notice(message=f"training goes on from the checkpoint of step {found.step:,}")
     if changed := checkpoint.differences(found.made_with):
         yield Notice(message=f"not as it was at the checkpoint, so the last bits may differ: {changed}")
-    if "data" in found.parts:
-        yield from batches.restore(found.parts.pop("data"))
+    yield from batches.restore(found.parts.pop("data"))
     return found.parts["run"]
+
+
+def shown(session: Session, densities: Densities) -> None:
+    """Leave the histogram for whoever looks; one that the disk does not take is not missed."""
+    with contextlib.suppress(OSError):
+        replace_file(session.densities_path, json.dumps(asdict(densities)))
 
 
 def logged(session: Session, unwritten: list[StepReport], report: StepReport) -> Iterator[Notice]:

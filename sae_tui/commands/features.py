@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from core import config as configs
 from core import jobs
 from core.analysis import card
 from core.analysis.store import Store
@@ -31,6 +32,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
     verb = verbs.add_parser("evaluate", help="measure the SAE on the test split")
     verb.add_argument("name", help="the session")
+    verb.add_argument("--model", help="another model than its own: how well does the SAE transfer?")
+    verb.add_argument("--hook", help="another hook point")
+    verb.add_argument("--corpus", help="another corpus")
     verb.add_argument("--detach", action="store_true", help="work in a process of its own and return at once")
     add_set(verb)
     verb.set_defaults(run=evaluate)
@@ -81,13 +85,32 @@ def analyze(args: argparse.Namespace) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     """`sae-tui evaluate`."""
     session = session_of(args)
-    code = _job(args, session, "evaluate", args.settings)
+    elsewhere = {"model.name": args.model, "model.hook": args.hook, "corpus.name": args.corpus}
+    settings = [*args.settings, *(f"{field}={json.dumps(given)}" for field, given in elsewhere.items() if given)]
+    own, measured = (configs.place(configs.changed(session.config(), given)) for given in ((), settings))
+    code = _job(args, session, "evaluate", settings)
     if code == 0 and not args.detach:
-        if args.json:
+        if measured != own:
+            found = next(found for found in session.transfers() if found["on"] == measured)
+            _transferred(args, session.evaluation(), found)
+        elif args.json:
             as_json(session.evaluation())
         else:
             print(*figures(session.evaluation()), sep="\n")
     return code
+
+
+def _transferred(args: argparse.Namespace, own: dict[str, Any], found: dict[str, Any]) -> None:
+    """The figures of a transfer beside those of the session's own evaluation."""
+    if args.json:
+        as_json({"own": own, "transfer": found})
+        return
+    on = ", ".join(f"{name} {found['on'][name]}" for name in ("model", "hook", "corpus"))
+    print(f"transfer to {safe(on)}\n")
+    names = [name for name in found if name not in ("on", "tokens")]
+    table(("", "own", "transfer"), ((name, own.get(name), found[name]) for name in names), left=("",))
+    if not own:
+        print(f"\nits own are missing: `sae-tui evaluate {args.name}`")
 
 
 def _job(args: argparse.Namespace, session: Session, verb: jobs.Verb, settings: list[str]) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core import config as configs
-from core import jobs
+from core import continuing, jobs
 from core.errors import SessionError, UsageError
 from core.session import Session, free_name, listing
 from sae_tui.commands.output import add_set, as_json, figures, session_of, table, watched
@@ -31,9 +31,14 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument("--then-all", action="store_true", help="then evaluate and analyse, with the same model")
     verb.set_defaults(run=resume)
 
-    verb = verbs.add_parser("clone", help="a new session with the configuration of another, to be trained anew")
+    verb = verbs.add_parser("clone", help="a new session with the configuration of another, to be trained anew or on")
     verb.add_argument("name", help="the session to take the configuration of")
+    verb.add_argument("new", nargs="?", default=argparse.SUPPRESS, metavar="NEW", help="the same as --as NEW")
     verb.add_argument("--as", dest="new", metavar="NEW", help="the new one's name (default: NAME-2, NAME-3, ...)")
+    verb.add_argument(
+        "--continue", action="store_true", dest="goes_on",
+        help="train on from the end, or the last checkpoint, of the other, under a larger budget",
+    )  # fmt: skip
     verb.add_argument("--detach", action="store_true", help="train it at once, in a process of its own")
     verb.add_argument("--then-all", action="store_true", help="with --detach: then evaluate and analyse it")
     add_set(verb)
@@ -77,9 +82,9 @@ def resume(args: argparse.Namespace) -> int:
     if session.finished:
         raise SessionError(
             f"the training of session {session.name!r} has ended: there is nothing to resume",
-            hint=f"`sae-tui clone {session.name}` takes its configuration to a new one",
+            hint=f"`sae-tui clone {session.name} --continue --set budget.activations=...` trains on in a new one",
         )
-    if seen.state == "new":
+    if seen.state == "new" and session.resumable() is None:
         raise SessionError(
             f"the training of session {session.name!r} never began: there is nothing to resume",
             hint=f"`sae-tui clone {session.name} --detach` trains its configuration from the beginning",
@@ -93,23 +98,36 @@ def _trained(args: argparse.Namespace, session: Session, *, keep: bool = False) 
     """Train the session, here or in a process of its own, and what `--then-all` asks for besides."""
     if args.detach:
         return _started(args, session)
-    code = foreground(session, ("train", "evaluate", "analyze") if args.then_all else ("train",), keep=keep)
+    code = foreground(session, ("train", *_after(args, session)), keep=keep)
     if code == 0 or args.json:
         _show(args, session)
     return code
+
+
+def _after(args: argparse.Namespace, session: Session) -> list[jobs.Verb]:
+    """What `--then-all` asks for besides the training; activations without a text cannot be analysed."""
+    if not args.then_all:
+        return []
+    return ["evaluate"] if session.config().training.source else ["evaluate", "analyze"]
 
 
 def clone(args: argparse.Namespace) -> int:
     """`sae-tui clone`."""
     values = session_of(args).config().model_dump(exclude_none=True)
     config = configs.with_absolute_paths(configs.parse(configs.with_settings(values, args.settings)))
-    session = Session.create(args.sessions, args.new or free_name(args.sessions, args.name), config)
+    name = args.new or free_name(args.sessions, args.name)
+    if args.goes_on:
+        session = continuing.continued(session_of(args), args.sessions, name, config)
+    else:
+        session = Session.create(args.sessions, name, config)
     if args.detach:
         return _started(args, session)
     if args.json:
         as_json(session.summary())
     else:
         print(session.name)
+    if args.goes_on:
+        sys.stderr.write(f"`sae-tui resume {session.name}` trains it on from step {session.resumable():,}\n")
     return 0
 
 
@@ -140,7 +158,7 @@ def foreground(session: Session, verbs: Sequence[jobs.Verb], *, measure: bool = 
 
 def _started(args: argparse.Namespace, session: Session) -> int:
     """Train the session, and what `--then-all` asks for besides, in a process of its own."""
-    jobs.start(session, "train", jobs.THEN if args.then_all else ())
+    jobs.start(session, "train", [word for verb in _after(args, session) for word in ("--then", verb)])
     if args.json:
         as_json(session.summary())
     else:
@@ -205,13 +223,15 @@ def _show(args: argparse.Namespace, session: Session) -> None:
         as_json(summary)
         return
     config = session.config()
+    source = config.training.source
     lines: list[tuple[str, Any]] = [
         ("session", session.name),
         ("state", f"{summary['state']} ({summary['job']})" if summary["job"] else summary["state"]),
         ("note", summary["note"]),
-        ("model", f"{config.model.name}  {config.model.hook}  {config.model.dtype}"),
+        ("model", "" if source else f"{config.model.name}  {config.model.hook}  {config.model.dtype}"),
+        ("source", source),
         ("sae", f"{config.sae.architecture} {config.sae.sparsity}"),
-        ("corpus", config.corpus.name),
+        ("corpus", "" if source else config.corpus.name),
         ("step", f"{summary['step']} of {summary['steps']}" if summary["steps"] else ""),
         ("resume", _resume_line(session, summary)),
         ("size", size(summary["size_bytes"])),

@@ -1,36 +1,64 @@
-"""`sae-tui sweep`: a grid of runs one after another, and a table of what came of them."""
+"""`sae-tui sweep` and `sae-tui study`: runs one after another, and a table of what came of them."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from core import config as configs
-from core import jobs, sweep
+from core import jobs, study, sweep
 from core.errors import UsageError
 from sae_tui.commands.output import add_set, as_json, table, watched
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Declare the verb."""
+    """Declare the verbs."""
     verb = verbs.add_parser("sweep", help="train and measure a grid of SAEs on one set of activations")
-    verb.add_argument("config", nargs="?", type=Path, help="a TOML file; `sae-tui config --example` prints one")
-    verb.add_argument("--preset", metavar="P", help="a shipped configuration instead of a file: demo, relu")
+    _add_runs(verb)
     verb.add_argument(
         "--grid", action="append", default=[], required=True, metavar="KEY=A,B",
         help="a field and its values, e.g. sae.k=16,32; several make every combination",
     )  # fmt: skip
+    verb.set_defaults(run=run)
+
+    verb = verbs.add_parser("study", help="compare all activation functions at about the same L0, as a sweep")
+    verb.add_argument("question", choices=study.STUDIES, help="activation: how do activation functions compare?")
+    _add_runs(verb)
+    verb.set_defaults(run=studied)
+
+
+def _add_runs(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("config", nargs="?", type=Path, help="a TOML file; `sae-tui config --example` prints one")
+    verb.add_argument("--preset", metavar="P", help="a shipped configuration instead of a file: demo, relu")
     verb.add_argument("--name", help="what the sessions' names begin with (default: that of the file or preset)")
     add_set(verb)
-    verb.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """`sae-tui sweep`: what is finished already is not done again."""
+    """`sae-tui sweep`."""
+    base, values = _configured(args)
+    return _done(args, sweep.members(base, values, sweep.grid(args.grid)))
+
+
+def studied(args: argparse.Namespace) -> int:
+    """`sae-tui study`."""
+    base, values = _configured(args)
+    return _done(args, study.activation(base, values))
+
+
+def _configured(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """What the sessions' names begin with, and what their configurations have in common."""
     if (args.config is None) == (args.preset is None):
-        raise UsageError("sweep takes a configuration file or --preset", hint="try `sae-tui sweep --preset demo ...`")
+        raise UsageError(
+            f"{args.verb} takes a configuration file or --preset", hint=f"try `sae-tui {args.verb} ... --preset demo`"
+        )
     values = configs.preset(args.preset) if args.preset else configs.read_values(args.config)
-    base = args.name or args.preset or args.config.stem.lower()
-    found = sweep.members(base, configs.with_settings(values, args.settings), sweep.grid(args.grid))
+    return args.name or args.preset or args.config.stem.lower(), configs.with_settings(values, args.settings)
+
+
+def _done(args: argparse.Namespace, found: Sequence[sweep.Member]) -> int:
+    """Train and measure each run that is not finished already, and print the table of all."""
     sessions = [sweep.session(args.sessions, member) for member in found]
     from core import flow
 
@@ -47,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         for _ in watched(jobs.chain(session, verbs, flow.stages(session, load=load))):
             pass
         if session.status().state == "stopped":
-            sys.stderr.write("the sweep is stopped; the same command goes on with it\n")
+            sys.stderr.write(f"the {args.verb} is stopped; the same command goes on with it\n")
             return 130
     rows = sweep.results(args.sessions, found)
     if args.json:
@@ -55,8 +83,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
     columns = list(dict.fromkeys(name for row in rows for name in row if name != "best"))
     text = ["name", *(name for member in found for name in member.varied)]
-    table(
-        ["", *columns], (["*" if row["best"] else "", *(row.get(c) for c in columns)] for row in rows), left=["", *text]
-    )
+    drawn = (["*" if row["best"] else "", *(_percent(c, row.get(c)) for c in columns)] for row in rows)
+    table(["", *(PERCENT.get(c, c) for c in columns)], drawn, left=["", *text])
     print("\n* no other has a lower FVU at the same L0 or less; in the workbench: space marks runs, d compares them")
     return 0
+
+
+PERCENT = {"sparsity": "sparsity %"}
+"""Columns that a table shows in percent, and their names there."""
+
+
+def _percent(column: str, value: Any) -> Any:
+    return 100 * value if column in PERCENT and value is not None else value

@@ -26,12 +26,12 @@ from sae_tui.widgets.chart import Chart
 from sae_tui.widgets.panes import PANES, Figures, Panes
 from sae_tui.widgets.plots import LETTERS
 from sae_tui.widgets.rows import Rows
-from sae_tui.widgets.traces import Found, Run, View
+from sae_tui.widgets.traces import DENSITY, Found, Run, View
 from sae_tui.widgets.watch import Look, Watch
 
 STRIP_CLASSES = ("-short", "-narrow")
 """Screens with room for one chart, and for a line of figures with their trends instead of the others."""
-NEWEST = ("loss", "fvu", "dead", "l0", "speed", "lr")
+NEWEST = ("loss", "fvu", "dead", "dense", "l0", "coefficient", "speed", "lr")
 """The order of the newest figures: those that change most first, for what is behind them need not be sent."""
 
 
@@ -66,6 +66,7 @@ class TrainPage(Page):
         """Progress, the charts and the panel, the line of figures."""
         with Vertical(id="head"):
             yield Rows(id="status")
+            yield Rows(id="calibration")
             yield Static(id="trouble")
         yield Panes(graph=self.app.settings.graph, id="panes")
         yield Rows(id="waiting")
@@ -170,12 +171,13 @@ class TrainPage(Page):
         mine = watch is self._watch
         if mine:
             self._look = look
+            plots = {DENSITY: look.density} if look.density else {}
+            at_once = self._asked or not self._found.lines
             if look.found is not None:
-                at_once = self._asked or not self._found.lines
                 self._found, self._asked = look.found, False
-                self._panes.show(look.found.plots, at_once=at_once)
-            else:
-                self._panes.go_on()
+                plots = {**look.found.plots, **plots}
+                self._panes.without(() if "coefficient" in look.found.latest else {"coefficient"})
+            self._panes.show(plots, at_once=at_once) if plots else self._panes.go_on()
             self._tell()
         if self._again or not mine:
             self._again = False
@@ -206,12 +208,20 @@ class TrainPage(Page):
             )
         self.query_one("#status", Rows).show(lines[:2])
         self.query_one("#strip", Rows).show(lines[2:])
+        self._tell_calibration(look, width)
         self._tell_trouble(job.trouble(seen, look.saved if look else {}) if seen else None)
         if waits:
             pane = self.query_one("#waiting", Rows)
             said = job.waiting(seen, width, ascii_only=ascii_only)
             above = [Content("")] * max(0, (pane.size.height - len(said)) // 2 - 1)
             pane.show([*above, *(line.pad_left((width - line.cell_length) // 2) for line in said)])
+
+    def _tell_calibration(self, look: Look | None, width: int) -> None:
+        """What moving the thresholds did; no line where none were moved."""
+        line = job.calibrated(look.calibration, width) if look else None
+        rows = self.query_one("#calibration", Rows)
+        rows.display = line is not None
+        rows.show([line] if line else [])
 
     def _tell_trouble(self, trouble: Content | None) -> None:
         """What is wrong, over as many lines as it takes; no line where nothing is."""

@@ -114,7 +114,7 @@ class Chart(Widget, can_focus=True):
         xs = [point[0] for point in near if point]
         found = [(plot.x_name, number(min(xs, key=lambda x: abs(x - at)), _x_kind(plot.x_kind)))] if xs else []
         for series, point in zip(plot.series, near, strict=True):
-            there = point and (self._cursor is None or abs(point[0] - at) <= NEAR * width)
+            there = point and (self._cursor is None or plot.bars or abs(point[0] - at) <= NEAR * width)
             value = "–" if not point or not there else "gap" if point[1] != point[1] else number(point[1], plot.y_kind)
             found.append((safe(series.label), value))
         return found
@@ -222,7 +222,7 @@ class Chart(Widget, can_focus=True):
 
     def _zoom(self, factor: float) -> None:
         plot = self._plot
-        if not plot.series or plot.high <= plot.low:
+        if not plot.series or plot.bars or plot.high <= plot.low:
             return
         half = factor * (plot.high - plot.low) / 2
         centre = self._end() if self._cursor is None else self._cursor
@@ -233,6 +233,9 @@ class Chart(Widget, can_focus=True):
 
     def _legend(self) -> list[Row]:
         """Who the curves are, and what they have at the crosshair; as many rows as that takes, up to a third of all."""
+        if self._cursor is None and self._plot.line:
+            told: list[Row] = [((f" {'· ' if i else ''}{safe(part)}", AXIS),) for i, part in enumerate(self._plot.line)]
+            return wrapped(told, self.size.width, 1, AXIS)
         if self._cursor is None and (len(self._plot.series) < 2 or self.size.width < NAMED_WIDTH):
             return []
         read = self.readings()
@@ -302,8 +305,9 @@ class Chart(Widget, can_focus=True):
         for series in self._plot.series[: len(LETTERS)]:
             point = _near(series, self._cursor)
             row = drawing.row(point[1]) if point else None
-            if point and row is not None and abs(self._column(point[0]) - column) <= NEAR:
-                at = drawing.left + self._column(point[0])
+            at = column if self._plot.bars or not point else self._column(point[0])
+            if row is not None and abs(at - column) <= NEAR:
+                at += drawing.left
                 rows[top + row] = with_cell(rows[top + row], at, "", MARKED)
 
     def _entitle(self) -> None:
@@ -332,7 +336,7 @@ def _near(series: Series, x: float) -> tuple[float, float] | None:
 
 def _x_kind(kind: str) -> str:
     """How the crosshair writes an x: steps and tokens to the last digit."""
-    return "time" if kind == "time" else "step"
+    return "step" if kind == "count" else kind
 
 
 @lru_cache(8)

@@ -7,33 +7,34 @@ from typing import Any
 
 from textual.content import Content
 
+from core.architectures import SPARSITY
 from core.machine import Usage
 from core.overview import Seen
-from sae_tui.text import safe
+from sae_tui.text import figure, safe
 from sae_tui.widgets.bars import state
 from sae_tui.widgets.scales import bar, count, duration, memory, number, trend
 from sae_tui.widgets.traces import CHARTS, TREND, Found, means
 
 STAGES = {"train": "train the SAE", "evaluate": "measure it on the test split", "analyze": "build the feature database"}
 """What makes a session complete, in order."""
-MAIN = ("loss", "fvu", "l0", "dead")
-"""Charts whose figures are always in sight."""
+MAIN = ("loss", "fvu", "l0", "dead", "dense")
+"""Figures that are always in sight; those of charts with their trends."""
 FIGURES = (
     ("ce_loss_score", "CE-loss score", "number"), ("ce_loss_clean", "CE loss clean", "number"),
     ("ce_loss_sae", "CE loss with SAE", "number"), ("ce_loss_zero", "CE loss ablated", "number"),
-    ("kl", "KL", "number"), ("fvu", "FVU", "number"), ("explained_variance", "explained", "share"),
+    ("kl", "KL", "number"), ("fvu", "FVU", "number"), ("fvu_unmoved", "  unmoved", "number"), ("explained_variance", "explained", "share"),
     ("cossim", "cosine", "number"), ("l0", "L0", "number"), ("dead_share", "dead", "share"),
-    ("dense_share", "dense", "share"),
+    ("dense_share", "dense", "share"), ("density_reliability", "density's r", "number"),
 )  # fmt: skip
 """Of `evaluation.json`: each figure's name for a person, and how it is written."""
 TERMS = (("mse", "squared error"), ("sparsity_loss", "sparsity term"), ("aux_loss", "auxiliary term"), ("l1", "L1"))
 """What the loss is made of, and the code's L1, of the newest step's batch."""
 ABOUT = (
     ("model", "name", "model"), ("model", "hook", "hook"), ("model", "dtype", "dtype"),
-    ("sae", "architecture", "SAE"), ("sae", "d_sae", "features"), ("sae", "k", "k"), ("corpus", "name", "corpus"),
+    ("sae", "architecture", "SAE"), ("sae", "d_sae", "features"), ("corpus", "name", "corpus"),
     ("budget", "activations", "tokens"), ("training", "batch_activations", "batch"), ("training", "lr", "top lr"),
 )  # fmt: skip
-"""Of `config.toml`: part, field, and its name for a person."""
+"""Of `config.toml`: part, field, and its name for a person; what sets the sparsity stands after the features."""
 NAME, VALUE, ON, LABEL = 16, 8, 10, 9
 """Cells of a figure's name, of its value, of the tokens it stands on; and of the name of a part of the run."""
 COLUMN, BAR = 38, 48
@@ -104,15 +105,33 @@ def numbers(seen: Seen, found: Found, names: Sequence[str]) -> list[Pair]:
     return [*pairs, *((_short(name), _newest(found, name)) for name in names if _newest(found, name))]
 
 
+def calibrated(values: Mapping[str, Any], width: int) -> Content | None:
+    """What moving the thresholds did, on a line; None where they were not moved, or `values` are no such thing."""
+    names = ("target_l0", "l0", "moved_by", "coefficient", "fvu_before", "fvu")
+    target, l0, by, coefficient, before, after = (_finite(values.get(name)) for name in names)
+    if target is None or l0 is None or by is None:
+        return None
+    parts = [f"target {target:g}", f"achieved {number(l0)}", *([f"λ {figure(coefficient)}"] if coefficient else [])]
+    moved = f"thresholds moved by {'−' if by < 0 else '+'}{figure(abs(by))}"
+    if before is not None and after is not None:
+        moved += f": FVU {number(before)} → {number(after)}"
+    said = " · ".join([*parts, moved])
+    if len(said) + 1 > width:
+        said = said.replace("thresholds moved", "moved")
+    return Content.styled(f" {said}", "$text-muted")
+
+
 def strip(found: Found, width: int, *, ascii_only: bool) -> Content:
     """The main figures with their trends over the whole run, which are as long as there is room for."""
-    said = [(name, f"{_short(name)} {value} ") for name in MAIN if (value := _newest(found, name))]
-    room = (width - sum(len(text) + 2 for _, text in said)) // max(1, len(said))
+    said = [(name, f"{_short(name)} {value} ") for name in MAIN if (value := _newest(found, name).partition(" (")[0])]
+    charts = sum(name in found.trends for name, _ in said)
+    room = (width - sum(len(text) + 2 for _, text in said)) // max(1, charts)
     cells = max(4, min(TREND, room))
     parts: list[Content | str | tuple[str, str]] = []
     for i, (name, text) in enumerate(said):
-        values = means(found.trends[name], cells)
-        parts += [("  " if i else " ") + text, (trend(values, ascii_only=ascii_only), "$primary")]
+        parts.append(("  " if i else " ") + text)
+        if name in found.trends:
+            parts.append((trend(means(found.trends[name], cells), ascii_only=ascii_only), "$primary"))
     return Content.assemble(*parts)
 
 
@@ -280,7 +299,23 @@ def _about(config: Mapping[str, Any]) -> list[Content]:
         if isinstance(value, bool | int | float | str) and value != "":
             shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else safe(str(value))
             rows.append(Content.assemble((label.ljust(LABEL), "$text-muted"), shown))
+        if name == "d_sae" and isinstance(values, dict):
+            rows += _sparsity(values)
     return [Content.styled("run", "bold"), *rows] if rows else []
+
+
+def _sparsity(sae: Mapping[str, Any]) -> list[Content]:
+    """What sets the number of active features: k, a target that λ follows, or λ."""
+    symbol, field = SPARSITY.get(str(sae.get("architecture")), ("k", "k"))
+    target = None if symbol == "k" else _finite(sae.get("target_l0"))
+    value = _finite(sae.get(field)) if target is None else target
+    if value is None:
+        return []
+    return [Content.assemble((("target" if target is not None else symbol).ljust(LABEL), "$text-muted"), f"{value:g}")]
+
+
+def _finite(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and abs(value) < 1e12 else None
 
 
 def _age(seconds: float) -> str:
@@ -299,15 +334,19 @@ def _row(name: str, value: str, rest: str = "") -> Content:
 
 
 def _short(name: str) -> str:
-    return {"dead": "dead", "lr": "lr"}.get(name) or CHARTS[name][0]
+    return name if name in ("dead", "dense", "lr") else CHARTS[name][0]
 
 
 def _newest(found: Found, name: str) -> str:
     """A chart's newest figure as it is written; empty where it has none."""
     if name == "speed" and found.rate is not None:
         return count(found.rate)
+    if name in ("dead", "dense"):
+        share = found.latest.get(f"{name}_share")
+        of_all = "" if share is None else f" ({number(share, 'share')})"
+        return f"{found.latest[name]:,.0f}{of_all}" if name in found.latest else ""
     _, kind, columns = CHARTS[name]
     for column in columns:
         if column in found.latest:
-            return number(found.latest[column], "count" if column == "dead" else kind)
+            return number(found.latest[column], kind)
     return ""

@@ -1,6 +1,7 @@
-"""The charts in two rows beside a panel of figures, one of which is at hand. Knows nothing of files and jobs."""
+"""The charts in three rows beside a panel of figures, one of which is at hand. Knows nothing of files and jobs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from textual import on
 from textual.containers import Horizontal, Vertical
@@ -8,19 +9,21 @@ from textual.content import Content
 from textual.events import DescendantFocus
 from textual.widget import Widget
 
+from sae_tui.widgets import densities
 from sae_tui.widgets.chart import Chart
 from sae_tui.widgets.job import arranged
 from sae_tui.widgets.plots import Plot
 from sae_tui.widgets.rows import Rows
-from sae_tui.widgets.traces import CHARTS
+from sae_tui.widgets.traces import CHARTS, DENSITY
 
-BIG = ("loss", "fvu")
-SMALL = tuple(name for name in CHARTS if name not in BIG)
+ROWS = {"big": ("loss", "fvu"), "small": ("l0", "dead", "coefficient"), "rest": (DENSITY, "lr", "speed")}
+"""The charts, row by row."""
 FIGURES = "figures"
 IN_TURN = 2
 """Charts besides the one at hand that are drawn in a second."""
-PANES = (*CHARTS, FIGURES)
+PANES = (*(name for names in ROWS.values() for name in names), FIGURES)
 """All of them, in their order."""
+TITLES = {DENSITY: densities.TITLE, **{name: title for name, (title, _, _) in CHARTS.items()}}
 
 
 class Figures(Rows, can_focus=True):
@@ -41,7 +44,7 @@ class Figures(Rows, can_focus=True):
 
 
 class Panes(Horizontal):
-    """Six charts and the panel. The stylesheet of the screen says what is seen of them, by the class `current`."""
+    """Eight charts and the panel. The stylesheet of the screen says what is seen of them, by the class `current`."""
 
     def __init__(self, *, graph: str, id: str) -> None:
         super().__init__(id=id)
@@ -50,14 +53,15 @@ class Panes(Horizontal):
         """The name of the pane at hand."""
         self._waiting: dict[str, Plot] = {}
         """Plots that were not drawn yet; those that wait longest first."""
+        self._absent = frozenset[str]()
 
     def compose(self) -> Iterator[Widget]:
-        """Two rows of charts, and the panel beside both."""
+        """Rows of charts, and the panel beside them."""
         with Vertical(id="charts"):
-            for row, names in (("big", BIG), ("small", SMALL)):
+            for row, names in ROWS.items():
                 with Horizontal(id=row, classes="row"):
                     for name in names:
-                        empty = Plot(name=CHARTS[name][0], series=(), low=0, high=0, empty="")
+                        empty = Plot(name=TITLES[name], series=(), low=0, high=0, empty="")
                         yield Chart(empty, graph=self._graph, id=name, classes="pane")
         yield Figures()
 
@@ -78,7 +82,7 @@ class Panes(Horizontal):
     def go_on(self) -> None:
         """Once a second: draw what waits of the chart at hand, and of a few others in turn.
 
-        Six charts of a young run that are drawn every second are more than a slow line takes.
+        Eight charts of a young run that are drawn every second are more than a slow line takes.
         """
         others = [name for name in self._waiting if name != self.current]
         self._draw([*([self.current] if self.current in self._waiting else []), *others[:IN_TURN]])
@@ -97,31 +101,47 @@ class Panes(Horizontal):
         self.current = name
         for pane in PANES:
             self.query_one(f"#{pane}").set_class(pane == name, "current")
-        for row, names in (("#big", BIG), ("#small", SMALL)):
-            self.query_one(row).set_class(name in names, "current")
+        for row, names in ROWS.items():
+            self.query_one(f"#{row}").set_class(name in names, "current")
         self.query_one("#charts").set_class(name == FIGURES, "away")
         if focus:
             # After the layout, without which one that was hidden cannot have it.
             self.call_after_refresh(self.query_one(f"#{name}").focus, False)
 
     def turn(self, by: int) -> None:
-        """To the next pane or the one before; the crosshair stays where it is."""
-        cursor = self.chart.cursor if self.chart else None
-        if self.chart:
-            self.chart.look_at(None)
-        self.select(PANES[(PANES.index(self.current) + by) % len(PANES)])
-        if self.chart and cursor is not None:
-            self.chart.look_at(cursor)
+        """To the next pane or the one before; the crosshair stays where it is, or at the end of another x axis."""
+        before = self.chart
+        cursor = before.cursor if before else None
+        if before:
+            before.look_at(None)
+        there = [pane for pane in PANES if pane not in self._absent]
+        self.select(there[(there.index(self.current) + by) % len(there)])
+        if before and self.chart and cursor is not None:
+            self.chart.look_at(cursor if self.chart.plot.x_name == before.plot.x_name else math.inf)
+
+    def without(self, absent: Set[str]) -> None:
+        """Take charts away that this run has nothing for."""
+        if absent != self._absent:
+            self._absent = frozenset(absent)
+            for chart in self.query(Chart):
+                chart.set_class(chart.id in absent, "absent")
+            if self.current in absent:
+                self.select(PANES[0])
 
     def up(self) -> None:
-        """From a small chart to the big one above it."""
-        if self.current in SMALL:
-            self.select(BIG[SMALL.index(self.current) * len(BIG) // len(SMALL)])
+        """To the chart above."""
+        self._across(-1)
 
     def down(self) -> None:
-        """From a big chart to the small one below it."""
-        if self.current in BIG:
-            self.select(SMALL[BIG.index(self.current) * len(SMALL) // len(BIG)])
+        """To the chart below."""
+        self._across(1)
+
+    def _across(self, by: int) -> None:
+        rows = [[name for name in names if name not in self._absent] for names in ROWS.values()]
+        at = next((i for i, names in enumerate(rows) if self.current in names), None)
+        if at is not None and 0 <= at + by < len(rows):
+            here, there = rows[at], rows[at + by]
+            self.select(there[here.index(self.current) * len(there) // len(here)])
 
     @on(DescendantFocus)
     def _focused(self, event: DescendantFocus) -> None:

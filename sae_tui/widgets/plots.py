@@ -20,7 +20,7 @@ LETTERS = "ABCDEFGH"
 """What tells runs apart without colour; no more are drawn at once."""
 AXIS = -1
 """The ink of axes and of their labels; a curve's ink is its number."""
-PLAIN = str.maketrans("│┤┼├─┬┴└┘┌┐", "|++|-++++++")
+PLAIN = str.maketrans("│┤┼├─┬┴└┘┌┐╌", "|++|-++++++-")
 LEAST_WIDTH, LEAST_HEIGHT = 12, 4
 Dots = tuple[tuple[int, int | None], ...]
 """A curve's points in dots from the axes' corner; None is a gap."""
@@ -52,6 +52,12 @@ class Plot:
     log: bool = False
     notes: tuple[str, ...] = ()
     """What else the title says, the most important first."""
+    line: tuple[str, ...] = ()
+    """Said above the curves while there is no crosshair, for what changes: a title that does sends all of the chart."""
+    level: float | None = None
+    """Where a horizontal line is."""
+    bars: bool = False
+    """Whether the only series is a bar for each of as many equal parts of the x axis."""
     empty: str = "nothing yet"
     """Said where there is no point to draw."""
 
@@ -74,23 +80,18 @@ class Drawing:
 
     def row(self, value: float) -> int | None:
         """The row from the top on which `value` stands; None beyond the axis."""
-        if self.y is None or (self.log and value <= 0) or value != value:
-            return None
-        share = ((math.log10(value) if self.log else value) - self.y.low) / (self.y.high - self.y.low)
-        if not -1e-9 <= share <= 1 + 1e-9:
-            return None
-        return (
-            self.height
-            - 1
-            - _dot(math.log10(value) if self.log else value, self.y, self.height * self.dots) // self.dots
-        )
+        return None if self.y is None else _row(value, self.y, self.log, self.height, self.dots)
 
 
 def draw(plot: Plot, width: int, height: int, graph: str) -> Drawing:
     """The plot in `width` by `height` cells, with `graph` one of MARKERS."""
     _, dots_x, dots_y = MARKERS[graph]
-    points = [_points(series, plot, max(1, width)) for series in plot.series[: len(LETTERS)]]
+    points = [_points(series, plot, max(1, width)) for series in plot.series[: 1 if plot.bars else len(LETTERS)]]
     values = [y for _, ys in points for y in ys if y == y]
+    if values and plot.level is not None and not (plot.log and plot.level <= 0):
+        values.append(math.log10(plot.level) if plot.log else plot.level)
+    if values and plot.bars:
+        values.append(0.0)
     if not values or width < LEAST_WIDTH or height < LEAST_HEIGHT or plot.high <= plot.low:
         return said(plot.empty if not values else "", width, height)
     scale = logarithmic if plot.log else linear
@@ -101,13 +102,17 @@ def draw(plot: Plot, width: int, height: int, graph: str) -> Drawing:
     columns, canvas = width - left, height - 2
     if columns < 2:
         return said("", width, height)
-    dots = tuple(_dots(xs, ys, x, y, columns * dots_x, canvas * dots_y) for xs, ys in points)
-    built = _built(dots, x, y, (left, columns, canvas), graph)
-    cells, inks = [list(row) for row in built[0]], [list(row) for row in built[1]]
+    shape = _filled if plot.bars else _dots
+    dots = tuple(shape(xs, ys, x, y, columns * dots_x, canvas * dots_y) for xs, ys in points)
+    frame = built(dots, x, y, (left, columns, canvas), graph)
+    cells, inks = [list(row) for row in frame[0]], [list(row) for row in frame[1]]
     if len(points) > 1:
         for n in reversed(range(len(points))):
             _sign(cells, inks, n, dots[n], (left, columns, canvas), (dots_x, dots_y))
-    rows = tuple(_runs(line, ink, graph) for line, ink in zip(cells, inks, strict=True))
+    at = None if plot.level is None else _row(plot.level, y, plot.log, canvas, dots_y)
+    if at is not None:
+        cells[at][left:] = ["╌" if cell == " " else cell for cell in cells[at][left:]]
+    rows = tuple(joined(line, ink, graph) for line, ink in zip(cells, inks, strict=True))
     return Drawing(rows, left, columns, canvas, y, plot.log, dots_y)
 
 
@@ -118,28 +123,53 @@ def _points(series: Series, plot: Plot, width: int) -> tuple[list[float], list[f
     first = max(0, bisect_left(series.xs, plot.low) - 1)
     last = bisect_right(series.xs, plot.high) + 1
     xs, ys = series.xs[first:last], series.ys[first:last]
+    if plot.bars:
+        xs, ys = series.xs, [y if y > 0 else math.nan for y in series.ys]
     if plot.log:
         ys = [math.log10(y) if y > 0 else math.nan for y in ys]
-    return bucketed(xs, ys, plot.low, plot.high, width)
+    return (list(xs), list(ys)) if plot.bars else bucketed(xs, ys, plot.low, plot.high, width)
 
 
 def _dots(xs: Sequence[float], ys: Sequence[float], x: Axis, y: Axis, columns: int, rows: int) -> Dots:
     """The points in dots from the axes' corner, without those on the dot of the one before; a gap has no row."""
     found: list[tuple[int, int | None]] = []
     for a, b in zip(xs, ys, strict=True):
-        dot = (_dot(a, x, columns), _dot(b, y, rows) if b == b else None)
+        dot = (dot_of(a, x, columns), dot_of(b, y, rows) if b == b else None)
         if not found or dot != found[-1]:
             found.append(dot)
     return tuple(found)
 
 
-def _dot(value: float, axis: Axis, dots: int) -> int:
+def _filled(xs: Sequence[float], ys: Sequence[float], x: Axis, y: Axis, columns: int, rows: int) -> Dots:
+    """Bars in dots: up and down again in every column, so that a line through all of them fills them."""
+    found: list[tuple[int, int | None]] = []
+    for column in range(columns):
+        value = ys[column * len(ys) // columns]
+        if value == value:
+            ends = (0, dot_of(value, y, rows))
+            found += [(column, end) for end in (ends if column % 2 else reversed(ends))]
+        else:
+            found.append((column, None))
+    return tuple(found)
+
+
+def _row(value: float, y: Axis, log: bool, height: int, dots: int) -> int | None:
+    """The row from the top, of `height` of `dots` each, on which a value stands; None beyond the axis."""
+    if (log and value <= 0) or value != value:
+        return None
+    value = math.log10(value) if log else value
+    if not -1e-9 <= (value - y.low) / (y.high - y.low) <= 1 + 1e-9:
+        return None
+    return height - 1 - dot_of(value, y, height * dots) // dots
+
+
+def dot_of(value: float, axis: Axis, dots: int) -> int:
     share = (value - axis.low) / (axis.high - axis.low)
     return min(dots - 1, max(0, math.floor(share * (dots - 1) + 0.5)))
 
 
 @lru_cache(32)
-def _built(
+def built(
     curves: tuple[Dots, ...], x: Axis, y: Axis, canvas: tuple[int, int, int], graph: str
 ) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[int, ...], ...]]:
     """The cells from the top, and the ink of each. Kept, for while a run goes on most dots stay where they are.
@@ -165,8 +195,8 @@ def _built(
     figure.xlim(0, across)
     figure.ylim(0, up)
     # plotext would round ticks to cells, and points to dots: a tick belongs where its value's dot is.
-    at_x = [_dot(tick, x, columns * dots_x) // dots_x * across / (columns - 1) for tick in x.ticks]
-    at_y = [_dot(tick, y, rows * dots_y) // dots_y * up / (rows - 1) for tick in y.ticks]
+    at_x = [dot_of(tick, x, columns * dots_x) // dots_x * across / (columns - 1) for tick in x.ticks]
+    at_y = [dot_of(tick, y, rows * dots_y) // dots_y * up / (rows - 1) for tick in y.ticks]
     figure.xticks(at_x, list(x.labels))
     figure.yticks(at_y, [label.rjust(left - 1) for label in y.labels])
     figure._set_sizes()
@@ -195,7 +225,7 @@ def _sign(
             return
 
 
-def _runs(line: list[str], inks: list[int], graph: str) -> Row:
+def joined(line: list[str], inks: list[int], graph: str) -> Row:
     """Cells of the same ink together. A blank one has the ink of what is before it: each change of ink is bytes."""
     text = "".join(line)
     if graph == "ascii":

@@ -129,7 +129,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Fields in which two configurations differ: name, theirs, ours, safe; the order is that of the fields."""
     a, b = dict(flat(theirs)), dict(flat(ours))
-    return [(safe(k), _value(a.get(k)), _value(b.get(k))) for k in {**a, **b} if a.get(k) != b.get(k)]
+    return [(safe(k), value_text(a.get(k)), value_text(b.get(k))) for k in {**a, **b} if a.get(k) != b.get(k)]
 
 
 def told(
@@ -181,18 +181,24 @@ def _phase(seen: Seen) -> str:
 
 def _configured(values: Mapping[str, Any], width: int) -> list[Content]:
     def get(name: str) -> str:
-        return _value(values.get(name))
+        return value_text(values.get(name))
 
     if not values:
         return [Content.styled("its config.toml cannot be read", "$error")]
     symbol, field = SPARSITY.get(str(values.get("sae.architecture")), ("k", "k"))
     features = get("sae.d_sae") if values.get("sae.d_sae") else f"{get('sae.expansion') or '8'} × d_in"
     sparsity = f"{symbol} {get(f'sae.{field}')}"
+    read, text = _row("source", get("training.source"), width), []
+    if not values.get("training.source"):
+        read = [
+            *_row("model", f"{get('model.name')} {get('model.dtype')}", width),
+            *_row("hook", get("model.hook"), width),
+        ]
+        text = _row("corpus", f"{get('corpus.name')}, context {get('tokens.context')}", width)
     return [
-        *_row("model", f"{get('model.name')} {get('model.dtype')}", width),
-        *_row("hook", get("model.hook"), width),
+        *read,
         *_row("SAE", f"{get('sae.architecture')} {sparsity}, {features} features", width),
-        *_row("corpus", f"{get('corpus.name')}, context {get('tokens.context')}", width),
+        *text,
         *_row("budget", f"{get('budget.activations')} activations", width),
     ]
 
@@ -228,7 +234,7 @@ def _change(name: str, theirs: str, ours: str) -> Content:
     return Content.assemble(f"  {name}  ", (theirs or "-", "$text-muted"), " → ", (ours or "-", "bold"))
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A value of a configuration, safe."""
     if value is None:
         return ""

@@ -21,10 +21,13 @@ CHARTS = {
     "fvu": ("FVU", "number", ("fvu",)),
     "l0": ("L0", "number", ("l0",)),
     "dead": ("dead features", "share", ("dead_share", "dead")),
+    "coefficient": ("λ", "number", ("coefficient",)),
     "lr": ("learning rate", "number", ("lr",)),
     "speed": ("tokens/s", "count", ("activations_per_s",)),
 }
 """Each chart's title, how its numbers are written, and the columns it shows: the first that the file has."""
+DENSITY = "density"
+"""The chart beside those: how often features fire, which is no curve."""
 WEIGHTS = (0.0, 0.6, 0.9, 0.99)
 TREND = 10
 RATE_S = 60.0
@@ -56,7 +59,7 @@ class View:
             axis=str(values["axis"]) if values.get("axis") in tuple(AXES) else view.axis,
             weight=float(values["smoothing"]) if values.get("smoothing") in WEIGHTS else view.weight,
             follow=values.get("follow") is True,
-            log=frozenset(name for name in log if name in tuple(CHARTS)) if isinstance(log, list) else view.log,
+            log=frozenset(name for name in log if name in (*CHARTS, DENSITY)) if isinstance(log, list) else view.log,
         )
 
     def next_axis(self) -> "View":
@@ -78,6 +81,8 @@ class Run:
     """Its `metrics.jsonl`."""
     live: bool
     """Whether it goes on: then the x axis ends where it still will be a while."""
+    aim: float | None = None
+    """The number of active features that it is to have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,12 +176,14 @@ class Traces:
         column = _column(name, shown[0])
         x_name, x_kind = AXES[view.axis]
         series, gaps = [], 0
+        aim = runs[0].aim if name == "l0" else None
         for run, curves in zip(runs, shown, strict=True):
             xs, ys = curves.series(view.axis, _column(name, curves), view.weight)
             if run is runs[0]:
                 gaps = curves.gaps(column) + (sum(y <= 0 for y in ys) if name in view.log else 0)
             series.append(Series(run.label, xs, ys))
         notes = (
+            *((f"target {aim:g}",) if aim is not None else ()),
             *(("tail",) if view.follow else ()),
             *((f"EMA {view.weight:g}".replace("0.", "."),) if view.weight else ()),
             f"x = {x_name}",
@@ -187,6 +194,7 @@ class Traces:
         return Plot(
             name=title, series=tuple(series), low=low, high=high, x_name=x_name, x_kind=x_kind,
             y_kind="count" if column == "dead" else kind, log=name in view.log, notes=notes,
+            level=aim,
             empty="nothing to draw" if recorded else "not recorded in this run",
         )  # fmt: skip
 

@@ -3,13 +3,18 @@
 import contextlib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from core.architectures import aim
 from core.machine import Usage, usage
 from core.overview import Seen
 from core.session import Session
-from sae_tui.widgets.traces import Found, Run, Traces, View
+from core.storage import read_json
+from sae_tui.widgets import densities
+from sae_tui.widgets.plots import Plot
+from sae_tui.widgets.traces import DENSITY, Found, Run, Traces, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +23,16 @@ class Look:
 
     found: Found | None
     """The curves; None where there is nothing new."""
+    density: Plot | None
+    """How often features fire; None where there is nothing new."""
     usage: Usage | None
     """None where no job runs."""
     saved: Mapping[int, float]
     """Checkpoints by their steps, with the time each was written."""
     config: Mapping[str, Any]
     """`config.toml` as it stands there."""
+    calibration: Mapping[str, Any]
+    """`calibration.json` as it stands there; empty where no thresholds were moved."""
 
 
 class Watch:
@@ -33,16 +42,50 @@ class Watch:
         self._session = session
         self._traces = Traces()
         self._config: dict[str, Any] = {}
+        self._densities = _Kept(session.densities_path)
+        self._calibration = _Kept(session.calibration_path)
+        self._drawn: tuple[object, ...] = ()
 
     def look(self, seen: Seen, runs: Sequence[Run], view: View) -> Look:
         """The curves of `runs`, the session's own first; and the rest, of the session alone."""
         self._config = self._config or _config(self._session)
+        sae = self._config.get("sae")
+        own = replace(runs[0], aim=aim(sae) if isinstance(sae, dict) else None)
         return Look(
-            found=self._traces.read(runs, view),
+            found=self._traces.read([own, *runs[1:]], view),
+            density=self._density(own, log=DENSITY in view.log),
             usage=usage(seen.status) if seen.observed.active else None,
             saved=_checkpoints(self._session),
             config=self._config,
+            calibration=self._calibration.read(),
         )
+
+    def _density(self, run: Run, *, log: bool) -> Plot | None:
+        values = self._densities.read()
+        drawn = (id(values), log, run.live)
+        if drawn == self._drawn:
+            return None
+        self._drawn = drawn
+        return densities.plot(values, label=run.label, log=log, live=run.live)
+
+
+class _Kept:
+    """A file of JSON, read again only where it is another one; a torn one is as it was before."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: tuple[int, ...] = ()
+        self._values: dict[str, Any] = {}
+
+    def read(self) -> dict[str, Any]:
+        """Its values; the same object while it is the same."""
+        with contextlib.suppress(OSError):
+            found = self._path.stat()
+            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._values = read_json(self._path) or self._values
+        return self._values
 
 
 def _config(session: Session) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def main() -> None:
         timed(
             "draw one of them, 120 by 26",
             lambda: draw(found.plots["loss"], 120, 26, "braille"),
-            plots._built.cache_clear,
+            plots.built.cache_clear,
         )
 
 

@@ -40,10 +40,21 @@ def test_steps_parameters_and_width_are_those_of_the_run(run):
 
 def test_the_demos_disk_is_what_it_was_measured_to_be():
     values = {**config.preset("demo"), "budget": {"activations": 79_000}, "analysis": {"activations": 28_000}}
+    kept = estimate.cost(config.parse(values), SMOLLM2)
+    values["training"] = {**values.get("training", {}), "keep_state": False}
     cost = estimate.cost(config.parse(values), SMOLLM2)
+    assert kept.disk - cost.disk == 3 * 4 * cost.sae_parameters
     assert cost.disk == pytest.approx(76.2e6, rel=0.05)
     assert cost.steps == 155 and cost.tokens == round(79_000 * 128 / 127)
     assert 1e9 < cost.memory_bytes < 4e9
+
+
+def test_snapshots_are_counted_and_need_more_while_the_training_lasts():
+    none = estimate.cost(config.parse({"sae": {"d_sae": 4608}}), SMOLLM2)
+    some = estimate.cost(config.parse({"sae": {"d_sae": 4608}, "training": {"snapshot_every_steps": 50}}), SMOLLM2)
+    rows = (489 // 50 + 2) * 4608
+    assert some.disk - none.disk == pytest.approx(40 * rows)
+    assert some.disk_peak - none.disk_peak == pytest.approx(2 * 576 * rows)
 
 
 def test_the_speed_of_an_earlier_run_gives_the_time(run, toy_values):

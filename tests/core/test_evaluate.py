@@ -6,7 +6,7 @@ import torch
 
 from core import config, corpus, tokens
 from core.errors import CorpusError
-from core.evaluate import METRICS, Reconstruction, evaluate, predicted
+from core.evaluate import METRICS, Halves, Reconstruction, evaluate, predicted
 from core.sae.topk import TopK
 from tests.conftest import finished, language_model
 
@@ -55,6 +55,61 @@ def test_reconstruction_metrics_equal_the_naive_ones_whatever_the_batches(sae):
         assert found[name] == pytest.approx(value, rel=1e-9), name
 
 
+def test_reliability_equals_the_naive_one_whatever_the_batches():
+    rng = np.random.default_rng(0)
+    p = 10 ** rng.uniform(-3, -0.3, 40)
+    code = torch.from_numpy(((rng.random((600, 40)) < p) * rng.gamma(2, 3, (600, 40))).astype(np.float32))
+    code[:, :3] = 0
+    code[:, 3] = 0
+    code[100, 3] = 1.0  # in one half alone
+    half = torch.from_numpy(np.repeat(np.arange(30) % 2, 20))[:590]
+    code = code[:590]
+    halves = Halves(40, torch.device("cpu"))
+    for part in (slice(0, 7), slice(7, 300), slice(300, 590)):
+        halves.add(code[part], half[part])
+    logs = []
+    for which in (0, 1):
+        rows = (code[half == which] > 0).double().numpy()
+        logs.append(np.log((rows.sum(0) + 0.5) / (len(rows) + 1)))
+    alive = (code > 0).any(dim=0).numpy()
+    assert alive[3] and not alive[:3].any()
+    r = np.corrcoef(logs[0][alive], logs[1][alive])[0, 1]
+    found = halves.metrics()
+    assert 0.5 < r < 0.99 and found["density_reliability"] == pytest.approx(r, rel=1e-12)
+    assert found["density_reliability_full"] == pytest.approx(2 * r / (1 + r), rel=1e-12)
+    assert halves.densities.tolist() == pytest.approx((code > 0).double().mean(dim=0).tolist())
+
+
+@pytest.mark.parametrize(
+    ("code", "half"),
+    [
+        ([[1.0, 0], [1, 1]], [0, 0]),  # nothing in the other half
+        ([[1.0, 1], [1, 0]], [0, 1]),  # all alike in one
+        ([[1.0, 0], [1, 0]], [0, 1]),  # one feature
+        ([[0.0, 0], [0, 0]], [0, 1]),
+    ],
+)
+def test_reliability_is_none_where_it_is_not_defined(code, half):
+    halves = Halves(2, torch.device("cpu"))
+    halves.add(torch.tensor(code), torch.tensor(half))
+    assert halves.metrics() == {"density_reliability": None, "density_reliability_full": None}
+
+
+def test_halves_are_alternate_blocks_over_all_batches(setting, sae):
+    model, batches = setting
+    result = finished(evaluate(model, sae, batches, activations=1_234, ce_tokens=100))
+    halves, n = Halves(96, torch.device("cpu")), 0
+    for i, b in enumerate(batches(1)):
+        x = model.activations(torch.from_numpy(b.ids))[torch.from_numpy(b.counted)][: 1_234 - n]
+        n += len(x)
+        halves.add(sae.encode(x), torch.full((len(x),), i % 2))
+        if n == 1_234:
+            break
+    assert halves.metrics() == {k: result.metrics[k] for k in halves.metrics()}
+    assert list(result.densities) == pytest.approx(halves.densities.tolist())
+    assert result.tokens["density_reliability"] == 1_234
+
+
 def batches_of(model, text_config, tokens_config):
     def batches(n):
         documents = corpus.documents(text_config, "test", seed=0)
@@ -73,7 +128,7 @@ def setting(model_folders, toy_values):
 def test_cross_entropies_equal_those_of_whole_passes(setting, sae):
     model, batches = setting
     result = finished(evaluate(model, sae, batches, activations=1_500, ce_tokens=10**9))
-    assert set(result.metrics) == set(METRICS) and result.tokens.keys() == result.metrics.keys()
+    assert set(result.metrics) == set(METRICS) - {"fvu_unmoved"} and result.tokens.keys() == result.metrics.keys()
     x = torch.cat([model.activations(torch.from_numpy(b.ids))[torch.from_numpy(b.counted)] for b in batches(16)])
     mean = x[:1_500].mean(0)
     sums = {"clean": 0.0, "sae": 0.0, "zero": 0.0, "mean": 0.0, "kl": 0.0}

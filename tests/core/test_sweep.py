@@ -35,6 +35,8 @@ def test_activations_are_kept_unless_it_says_how():
     assert one.config.training.cache == "float16"
     [other] = sweep.members("study", {**BASE, "training": {"cache": "float32"}}, sweep.grid(["sae.k=4"]))
     assert other.config.training.cache == "float32"
+    [own] = sweep.members("study", {**BASE, "training": {"source": "x.npy"}}, sweep.grid(["sae.k=4"]))
+    assert own.config.training.cache == "off"
 
 
 @pytest.mark.parametrize(
@@ -68,9 +70,11 @@ def test_the_best_are_those_that_none_beats_in_both(tmp_path):
         if figure:
             values = {"l0": figure[0], "fvu": figure[1], "ce_loss_score": 0.9}
             session.evaluation_path.write_text(json.dumps(values))
+            session.append_metrics({"step": 1, "loss": 1.5, "elapsed_s": 7.0})
     rows = sweep.results(tmp_path, found)
     assert [row["best"] for row in rows] == [True, True, False, False]
     assert rows[0] == {
-        "name": "study-k4", "sae.k": "4", "l0": 4, "fvu": 0.5, "ce_loss_score": 0.9, "dead_share": None, "best": True,
+        "name": "study-k4", "sae.k": "4", "loss": 1.5, "fvu": 0.5, "l0": 4, "sparsity": None, "dead_share": None,
+        "ce_loss_score": 0.9, "seconds": 7.0, "best": True,
     }  # fmt: skip
     assert config.parse(found[0].config.model_dump()) == found[0].config

@@ -104,6 +104,33 @@ def test_what_sae_lens_writes_we_load_and_run_to_the_same_output(make, tmp_path)
     torch.testing.assert_close(sae.encode(x), theirs.encode(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["constant_norm_rescale", "layer_norm"])
+@pytest.mark.parametrize("make", [lambda: their_topk(False), their_standard, their_jumprelu])
+def test_activations_normalised_one_by_one_are_read_and_written_as_theirs(make, kind, tmp_path):
+    theirs, x = make(), 3 + batch()
+    theirs.cfg.normalize_activations = kind
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    theirs.cfg.metadata.hook_name = "blocks.1.hook_resid_post"
+    theirs.save_model(tmp_path / "theirs")
+    theirs = sae_lens.SAE.load_from_disk(tmp_path / "theirs", device="cpu")
+    sae = files.load(tmp_path / "theirs")
+    torch.testing.assert_close(sae(x), theirs(x), rtol=1e-4, atol=1e-4)
+    files.save(sae, tmp_path / "ours", {"model_name": "m", "hook_name": "blocks.1.hook_resid_post"})
+    again = sae_lens.SAE.load_from_disk(tmp_path / "ours", device="cpu")
+    torch.testing.assert_close(again(x), sae(x), rtol=1e-4, atol=1e-4)
+
+
+def test_what_theirs_has_not_they_refuse(tmp_path):
+    sae = TopK(D_IN, D_SAE, K)
+    sae.per_token, sae.centre = "unit_norm", torch.ones(D_IN)
+    files.save(sae, tmp_path / "ours", {"model_name": "m", "hook_name": "blocks.1.hook_resid_post"})
+    with pytest.raises(Exception, match="centre|centred"):
+        sae_lens.SAE.load_from_disk(tmp_path / "ours", device="cpu")
+
+
 THEIR = {"b_enc": "b_gate"}
 
 

@@ -335,6 +335,73 @@ def test_a_clone_has_the_configuration_with_its_changes_and_waits(trained, cli):
         assert cli("rm", name, "--yes")[0] == 0
 
 
+def test_a_finished_training_goes_on_in_a_clone_under_a_larger_budget(trained, cli):
+    more = ("--set", "budget.activations=9_000")
+    code, out, err = cli("clone", "toy", "longer", "--continue", *more)
+    assert (code, out) == (0, "longer\n") and "`sae-tui resume longer` trains it on from step 24" in err
+    assert "from step 24: `sae-tui resume longer`" in cli("show", "longer")[1]
+    code, out, err = cli("resume", "longer", "--json")
+    shown = json.loads(out)
+    assert code == 0 and shown["step"] == shown["steps"] == 36 and "from the checkpoint of step 24" in err, err
+    code, out, _ = cli(
+        "clone", "longer", "--as", "longest", "--continue", "--detach", "--set", "budget.activations=9_500"
+    )
+    assert code == 0 and "longest is training" in out
+    wait_for(lambda: Session(trained / "longest").observed().state == "done")
+    for arguments, says in (
+        (("clone", "toy", "--continue"), "6,000 activations is not larger than the 6,000 of 'toy'"),
+        (("clone", "toy", "--continue", *more, "--set", "sae.k=4"), "sae.k cannot change in a training that goes on"),
+    ):
+        code, _, err = cli(*arguments)
+        assert code == 2 and says in err
+    for name in ("longer", "longest"):
+        assert cli("rm", name, "--yes")[0] == 0
+
+
+def test_an_sae_is_measured_elsewhere_and_its_own_figures_stay(trained, cli, model_folders, tmp_path):
+    own = json.loads(cli("show", "toy", "--json")[1])["evaluation"]
+    text = "".join(json.dumps({"text": f"{i} rain sang over hills"}) + "\n" for i in range(900))
+    (tmp_path / "other.jsonl").write_text(text)
+    code, out, err = cli("evaluate", "toy", "--corpus", tmp_path / "other.jsonl", "--set", "evaluation.activations=200")
+    assert code == 0 and f"transfer to model {model_folders['llama']}, hook blocks.1.hook_resid_post" in out, err
+    assert {"fvu", "own", "transfer"} <= set(out.split())
+    code, out, _ = cli(
+        "evaluate", "toy", "--model", model_folders["gpt2"], "--hook", "blocks.0.hook_resid_post", "--json"
+    )
+    found = json.loads(out)
+    assert code == 0 and found["own"] == own and found["transfer"]["on"]["model"] == str(model_folders["gpt2"])
+    assert found["transfer"]["fvu"] != own["fvu"] and found["transfer"]["tokens"]["fvu"] == 1_500
+    assert cli("evaluate", "toy", "--hook", "blocks.0.hook_resid_post")[0] == 0
+    assert cli("evaluate", "toy", "--hook", "blocks.0.hook_resid_post")[0] == 0  # in the place of the last
+    session = Session(trained / "toy")
+    assert len(session.transfers()) == 3 and session.evaluation() == own
+    code, _, err = cli("evaluate", "toy", "--hook", "blocks.0.mlp.hook_post")
+    assert code == 2 and "the SAE takes 32 dimensions, but blocks.0.mlp.hook_post" in err
+    assert len(session.transfers()) == 3
+
+
+def test_activations_of_ones_own_are_trained_on_measured_and_told(trained, cli, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    torch.save(torch.randn(2_000, 8, generator=generator), tmp_path / "x.pt")
+    (tmp_path / "own.toml").write_text("")
+    words = ["training.source=" + str(tmp_path / "x.pt"), "training.batch_activations=100", "device=cpu"]
+    words += ["training.buffer_activations=400", "sae.d_sae=32", "sae.k=4", "budget.epochs=2"]
+    settings = [word for setting in words for word in ("--set", setting)]
+    code, out, err = cli("train", tmp_path / "own.toml", "--name", "own", "--then-all", *settings)
+    assert (
+        code == 0
+        and "on the test split" in out
+        and f"source    {tmp_path / 'x.pt'}" in out
+        and "smollm2" not in out + err
+    ), err
+    code, out, err = cli("evaluate", "own")
+    assert code == 0 and "fvu" in out and "ce_loss" not in out and "no cross-entropy figures" in err
+    for verb in (("analyze", "own"), ("evaluate", "own", "--corpus", trained / "toy.toml")):
+        code, _, err = cli(*verb)
+        assert code == 2 and "neither text nor a model" in err and "sae-tui import" in err
+    assert cli("rm", "own", "--yes")[0] == 0
+
+
 def test_the_demo_without_the_workbench_prints_what_it_found(trained, cli, toy_values, monkeypatch):
     monkeypatch.setattr("core.budgets._rounded", lambda tokens, least, most: 1_000)
     monkeypatch.setattr("core.demo.configuration", lambda: config.parse(toy_values))

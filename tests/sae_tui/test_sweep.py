@@ -39,6 +39,30 @@ def test_a_grid_is_trained_measured_and_told_and_only_once(tmp_path, toml, capsy
     assert all(row["fvu"] is not None for row in rows) and any(row["best"] for row in rows)
 
 
+def test_a_study_compares_all_architectures_at_one_l0_and_goes_on(tmp_path, toml, capsys, monkeypatch):
+    root = tmp_path / "sessions"
+    arguments = ["--sessions", str(root), "study", "activation", str(toml), "--name", "acts", "--set", "sae.k=6"]
+    assert run(arguments) == 0
+    out, err = capsys.readouterr()
+    names = ["acts-topk", "acts-batchtopk", "acts-matryoshka", "acts-relu", "acts-gated", "acts-jumprelu"]
+    header, *lines = out.splitlines()
+    assert [line.removeprefix("*").split()[0] for line in lines[:6]] == names and "6 of 6: acts-jumprelu" in err
+    assert {"loss", "fvu", "l0", "sparsity", "%", "dead_share", "ce_loss_score", "seconds"} <= set(header.split())
+    for name in names:
+        sae = Session(root / name).config().sae
+        assert (sae.k if sae.fixed_k else sae.target_l0) == 6
+    Session(root / "acts-gated").delete()
+    assert run([*arguments, "--json"]) == 0
+    out, err = capsys.readouterr()
+    rows = json.loads(out)
+    assert "5 of 6: acts-gated" in err and err.count(" of 6: ") == 1 and [row["name"] for row in rows] == names
+    assert all(
+        row[name] is not None for row in rows for name in ("loss", "fvu", "l0", "sparsity", "dead_share", "seconds")
+    )
+    assert run(["--sessions", str(root), "study", "activation"]) == 2
+    assert "study takes a configuration file or --preset" in capsys.readouterr().err
+
+
 def test_a_stopped_sweep_goes_on_where_it_was(tmp_path, toml, capsys, monkeypatch):
     root = tmp_path / "sessions"
     create = sweep.session

@@ -4,6 +4,8 @@ import hashlib
 
 import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from core.analysis import build
@@ -43,6 +45,7 @@ def naive_features(case):
             row |= {"top_token": f" t{ids[n.argmax()]}", "token_entropy": entropy(case.token_id[at])}
             row |= {"category_entropy": entropy([case.categories[d] for d in case.doc[at]])}
         row |= {"decoder_norm": 1.0, "encoder_norm": 2.0, "bias": np.float32(-f / 10), "threshold": None}
+        row |= {"birth": None, "death": None}
         rows.append(row)
     return rows
 
@@ -75,6 +78,29 @@ def test_a_corpus_without_categories_has_no_category_entropy(make_case):
     case = make_case(categories=False)
     case.build()
     assert {r["category_entropy"] for r in table(case, "FROM features")} == {None}
+
+
+def test_snapshots_of_the_training_tell_when_each_feature_lived(case):
+    assert table(case, "FROM snapshots") == []
+    lives = {0: "0000", 1: "1111", 2: "0110", 3: "1010", 4: "0001", 5: "1000"}
+    """For each feature, at steps 1, 10, 20 and 25: whether it was active."""
+    rows = [
+        {
+            "step": step, "feature": f, "density": int(lives.get(f, "0000")[i]) / 8, "mean": 2.5,
+            "drift": None if i == 0 else 0.25, "drift_final": 0.5,
+        }
+        for i, step in enumerate((1, 10, 20, 25)) for f in range(N_FEATURES)
+    ]  # fmt: skip
+    schema = pa.schema([(k, pa.int32() if k in ("step", "feature") else pa.float32()) for k in rows[0]])
+    pq.write_table(pa.Table.from_pylist(rows, schema), case.session.snapshots_path)
+    before = table(case, "SELECT * EXCLUDE (birth, death) FROM features")
+    case.build()
+    assert table(case, "FROM snapshots ORDER BY step, feature") == rows
+    found = table(case, "SELECT feature, birth, death FROM features LIMIT 7")
+    assert [(r["birth"], r["death"]) for r in found] == [
+        (None, None), (1, None), (10, 25), (1, 25), (25, None), (1, 10), (None, None),
+    ]  # fmt: skip
+    assert table(case, "SELECT * EXCLUDE (birth, death) FROM features") == before
 
 
 def test_activations_lie_sorted_by_feature_then_strength_then_place(case):

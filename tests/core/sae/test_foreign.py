@@ -271,7 +271,7 @@ def changed(folder, **changes):
         (lambda f: scope(f / "embedding" / "width_4k"), "embeddings"),
         (lambda f: before_6(f, activation_fn_str="tanh-relu"), "tanh-relu"),
         (lambda f: before_6(f, hook_point_head_index=3), "one attention head"),
-        (lambda f: before_6(f, normalize_activations="layer_norm"), "layer_norm"),
+        (lambda f: before_6(f, normalize_activations="by_moonlight"), "by_moonlight"),
         (lambda f: before_6(f, d_sae=25), "W_enc is"),
         (lambda f: before_6(f, {**PARAMETERS, "scaling_factor": torch.full((N,), 2.0)}), "finetuned"),
     ],

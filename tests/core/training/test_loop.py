@@ -10,6 +10,7 @@ from core.errors import CorpusError, DivergedError
 from core.records import Notice, Progress, StepReport
 from core.sae.topk import TopK
 from core.training import loop, schedules
+from core.training.inputs import Inputs
 
 
 def parsed(**parts):
@@ -42,7 +43,7 @@ def run(cfg, batches=None, sae=None):
             sae,
             batches if batches is not None else data(),
             cfg,
-            save=lambda s, scale, state: saved.append((s, scale)),
+            save=lambda s, made, state: saved.append((s, made)),
         )
     )
     return sae, records, saved
@@ -115,10 +116,11 @@ def test_no_activations_at_all_is_an_error():
 
 def test_normalised_activations_have_an_average_norm_of_the_root_of_their_width():
     x = next(b for b in data() if not isinstance(b, int))
-    assert (x * loop.norm_scale(x)).norm(dim=1).mean().item() == pytest.approx(4.0, rel=1e-5)
-    _, records, saved = run(parsed())
+    assert Inputs.fitted("average_norm", x).apply(x).norm(dim=1).mean().item() == pytest.approx(4.0, rel=1e-5)
+    sae, records, saved = run(parsed())
     assert any(isinstance(r, Notice) and "scaled by" in r.message for r in records)
-    assert saved[-1][1] == pytest.approx(loop.norm_scale(x), rel=1e-6)
+    scale = 4 / x.norm(dim=1).mean()
+    torch.testing.assert_close(saved[-1][1](x), sae(x * scale) / scale, rtol=1e-4, atol=1e-5)
 
 
 def test_a_feature_silent_long_enough_is_counted_dead_and_one_that_fires_is_not():

@@ -209,12 +209,17 @@ def test_other_versions_and_another_corpus_are_told(tmp_path, small, load):
     assert session.finished
 
 
-def test_a_finished_training_keeps_the_weights_of_its_checkpoints_alone(tmp_path, small, load):
-    session = session_with(tmp_path, small)
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_finished_training_keeps_the_weights_of_its_checkpoints_and_its_last_state(tmp_path, small, load, keep):
+    session = session_with(tmp_path, {**small, "training": {**small["training"], "keep_state": keep}})
     list(flow.train(session, load))
     assert session.resumable() is None and len(session.checkpoint_steps()) == checkpoint.KEPT
-    found = {p.name for step in session.checkpoint_steps() for p in (session.checkpoints_dir / str(step)).iterdir()}
-    assert found == {"cfg.json", "sae_weights.safetensors"}
+    last, before = ({p.name for p in (session.checkpoints_dir / str(s)).iterdir()} for s in session.checkpoint_steps())
+    weights = {"cfg.json", "sae_weights.safetensors"}
+    assert before == weights and last == (weights | {"training.json", "training.safetensors"} if keep else weights)
+    if keep:  # no activation is in it: all have left the buffer
+        size = (session.checkpoints_dir / "12" / "training.safetensors").stat().st_size
+        assert size < 3.5 * (session.sae_dir / "sae_weights.safetensors").stat().st_size
 
 
 def test_a_full_disk_costs_no_checkpoint_and_no_line(tmp_path, small, load, whole, monkeypatch):

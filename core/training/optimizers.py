@@ -1,0 +1,86 @@
+"""The optimisers a run can choose from, and their state by the names of the weights.
+
+adam    Kingma & Ba 2015, fused: one pass over each matrix
+signum  m ← β m + (1 − β) g,  w ← w − lr · sign(m), β = 0.9    (Bernstein et al. 2018, arXiv 1802.04434)
+muon    matrices by torch's Muon, whose every step is orthogonal and as large as Adam's would be; the rest by Adam
+        (Jordan et al. 2024)
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from core.errors import ConfigError
+
+BETA = 0.9
+
+
+class Signum(Optimizer):
+    """`w ← w − lr · sign(m)`, m the mean of the gradients that forgets at β."""
+
+    def __init__(self, weights: Iterable[Tensor], *, lr: float) -> None:
+        super().__init__(weights, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One step."""
+        for group in self.param_groups:
+            for weights in group["params"]:
+                if weights.grad is None:
+                    continue
+                state = self.state[weights]
+                if "mean" not in state:
+                    state["mean"] = torch.zeros_like(weights)
+                mean = state["mean"].mul_(BETA).add_(weights.grad, alpha=1 - BETA)
+                weights.add_(mean.sign(), alpha=-group["lr"])
+
+
+def build(name: str, weights: Iterable[nn.Parameter], lr: float) -> list[Optimizer]:
+    """The optimisers of an SAE's weights, which share a learning rate. Raises ConfigError where torch has no Muon."""
+    weights = list(weights)
+    match name:
+        case "adam":
+            return [Adam(weights, lr=lr, fused=True)]
+        case "signum":
+            return [Signum(weights, lr=lr)]
+        case _:
+            muon = getattr(torch.optim, "Muon", None)
+            if muon is None:
+                raise ConfigError(f"torch {torch.__version__} has no Muon", hint="set training.optimizer = adam")
+            matrices = [w for w in weights if w.ndim == 2]
+            rest = [w for w in weights if w.ndim != 2]
+            by_muon = muon(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+            return [by_muon, Adam(rest, lr=lr, fused=True)]
+
+
+def state(optimizers: list[Optimizer], named: Iterable[tuple[str, nn.Parameter]]) -> dict[str, Any]:
+    """All that the next step depends on, by `NAME OF THE WEIGHTS/FIELD`."""
+    held = _held(optimizers)
+    return {f"{name}/{field}": value for name, w in named for field, value in held.get(w, {}).items()}
+
+
+def restore(optimizers: list[Optimizer], named: Iterable[tuple[str, nn.Parameter]], saved: dict[str, Any]) -> None:
+    """Become what gave `saved`."""
+    owners = {w: optimizer for optimizer in optimizers for group in optimizer.param_groups for w in group["params"]}
+    for name, weights in named:
+        fields = {key.partition("/")[2]: value for key, value in saved.items() if key.partition("/")[0] == name}
+        if fields:
+            owners[weights].state[weights] = {
+                # In the memory layout of the weights: the fused step walks all of them side by side.
+                field: torch.empty_like(weights).copy_(value) if value.ndim else value
+                for field, value in fields.items()
+            }
+
+
+def forget(optimizers: list[Optimizer], weights: Tensor, index: tuple[Any, ...]) -> None:
+    """Set what is remembered of some entries of `weights` to 0: they are other weights now."""
+    for value in _held(optimizers).get(weights, {}).values():
+        if value.ndim:
+            value[index] = 0
+
+
+def _held(optimizers: list[Optimizer]) -> dict[Any, dict[str, Any]]:
+    return {w: fields for optimizer in optimizers for w, fields in optimizer.state.items()}

@@ -1,0 +1,130 @@
+"""Runs as points: active features across, on a log scale, and a figure up; those that none beats are joined.
+
+    scatter.show(Scatter.picture([Point("A", 32.0, 0.18, best=True), …], "A", *scatter.size, "braille"))
+
+Each point is a glyph, which says without colour what it is, and beside it its letter, where there is room.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from textual.content import Content
+
+from sae_tui.widgets.plots import AXIS, LEAST_HEIGHT, LEAST_WIDTH, MARKERS, built, dot_of, joined, said
+from sae_tui.widgets.rows import Row, Rows
+from sae_tui.widgets.scales import linear, logarithmic
+
+BEST, BEATEN, LATEST, AT = range(4)
+STYLES = {AXIS: "$text-muted", BEST: "bold $success", BEATEN: "$primary", LATEST: "$warning", AT: "bold reverse"}
+GLYPHS = {BEST: "●", BEATEN: "○", LATEST: "+"}
+ASCII = str.maketrans("●○╌┊", "*o-:")
+WORDS = {BEST: "none better in both", BEATEN: "beaten", LATEST: "last batch, not evaluated"}
+LARGEST = 1e12
+"""Figures beyond are of no SAE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A run."""
+
+    letter: str
+    x: float | None
+    y: float | None
+    best: bool = False
+    """Whether no other run is better in both."""
+    measured: bool = True
+    """Whether it is of the test split, and not only of the last batch."""
+
+    @property
+    def kind(self) -> int:
+        """The ink of its glyph."""
+        return LATEST if not self.measured else BEST if self.best else BEATEN
+
+    @property
+    def glyph(self) -> str:
+        """How it is told from those of another kind without colour."""
+        return GLYPHS[self.kind]
+
+
+def drawn(points: Sequence[Point], at: str, width: int, height: int, graph: str) -> tuple[Row, ...]:
+    """The points in `width` by `height` cells, that with the letter `at` lit."""
+    found = [
+        (p, p.x, p.y) for p in points
+        if p.x is not None and p.y is not None and 0 < p.x < LARGEST and abs(p.y) < LARGEST
+    ]  # fmt: skip
+    if not found or width < LEAST_WIDTH + 8 or height < LEAST_HEIGHT:
+        return said("no run has come so far" if not found else "", width, height).rows
+    xs, ys = [x for _, x, _ in found], [y for _, _, y in found]
+    y_axis = linear(min(ys), max(ys), "number", max(1, (height - 2) // 3))
+    left = max(5, *map(len, y_axis.labels)) + 1
+    columns, rows = width - left, height - 2
+    x_axis = logarithmic(min(xs), max(xs), "number", max(2, columns // 12))
+    _, dots_x, dots_y = MARKERS[graph]
+    frame = built((), x_axis, y_axis, (left, columns, rows), graph)
+    cells, inks = [list(row) for row in frame[0]], [list(row) for row in frame[1]]
+    places = [
+        (left + dot_of(math.log10(x), x_axis, columns * dots_x) // dots_x,
+         rows - 1 - dot_of(y, y_axis, rows * dots_y) // dots_y)
+        for _, x, y in found
+    ]  # fmt: skip
+    _join(cells, sorted(place for place, (p, _, _) in zip(places, found, strict=True) if p.kind == BEST))
+    order = sorted(zip(places, (p for p, _, _ in found), strict=True), key=lambda one: -_rank(one[1], at))
+    for (column, row), point in order:
+        cells[row][column], inks[row][column] = point.glyph, AT if point.letter == at else point.kind
+    for (column, row), point in reversed(order):
+        _sign(cells, inks, (column, row), point.letter, AT if point.letter == at else point.kind, left)
+    if graph == "ascii":
+        cells = [["".join(row).translate(ASCII)[i] for i in range(len(row))] for row in cells]
+    return tuple(joined(row, ink, graph) for row, ink in zip(cells, inks, strict=True))
+
+
+def _rank(point: Point, at: str) -> int:
+    """The one at the cursor before all, then the best: what is first is over the others, and chooses its place."""
+    return 0 if point.letter == at else 1 + point.kind
+
+
+def _join(cells: list[list[str]], places: Sequence[tuple[int, int]]) -> None:
+    """Steps from each of the best to the next: what is beyond them is beaten."""
+    for (column, row), (to_column, to_row) in zip(places, places[1:], strict=False):
+        for x in range(column, to_column + 1):
+            cells[row][x] = "╌" if cells[row][x] == " " else cells[row][x]
+        for y in range(min(row, to_row) + 1, max(row, to_row)):
+            cells[y][to_column] = "┊" if cells[y][to_column] == " " else cells[y][to_column]
+
+
+def _sign(
+    cells: list[list[str]], inks: list[list[int]], place: tuple[int, int], letter: str, ink: int, left: int
+) -> None:
+    """Put the letter where it covers nothing: at the right of its glyph, at the left, above, below; else nowhere."""
+    column, row = place
+    for x, y in ((column + 1, row), (column - len(letter), row), (column, row - 1), (column, row + 1)):
+        if not (0 <= y < len(cells) - 2 and left <= x <= len(cells[y]) - len(letter)):
+            continue
+        if all(cell in " ╌┊" for cell in cells[y][x : x + len(letter)]):
+            cells[y][x : x + len(letter)] = letter
+            inks[y][x : x + len(letter)] = [ink] * len(letter)
+            return
+
+
+def legend(kinds: set[int], width: int, *, ascii_only: bool) -> Content:
+    """What the glyphs say that are seen."""
+    parts = [f"{GLYPHS[kind]} {WORDS[kind]}" for kind in sorted(kinds)]
+    while parts and cell_len("   ".join(parts)) + 1 > width:
+        parts.pop()
+    text = " " + "   ".join(parts)
+    return Content.styled(text.translate(ASCII) if ascii_only else text, "$text-muted")
+
+
+class Scatter(Rows):
+    """The points in a pane. Drawing takes some milliseconds: `picture` is for a thread, `show` takes what it made."""
+
+    @staticmethod
+    def picture(points: Sequence[Point], at: str, width: int, height: int, graph: str) -> list[Content]:
+        """The lines for so many cells: what the glyphs say, then the drawing."""
+        kinds = {p.kind for p in points if p.x is not None and p.y is not None}
+        lines = [legend(kinds, width, ascii_only=graph == "ascii")]
+        for row in drawn(points, at, width, max(0, height - 1), graph):
+            lines.append(Content.assemble(*((text, STYLES[ink]) for text, ink in row)))
+        return lines
