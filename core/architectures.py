@@ -1,4 +1,4 @@
-"""The architectures there are, and what sets the sparsity of each. Imports nothing of ours: a first frame imports this."""
+"""The architectures there are, and what sets the sparsity of each. Imports nothing slow: a first frame imports this."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -40,6 +40,7 @@ class Action:
 SECTIONS = {
     "app": "Everywhere",
     "runs": "Runs",
+    "compare": "Comparing runs",
     "configure": "A new run",
     "train": "Train",
     "features": "Features",
@@ -80,8 +81,8 @@ ACTIONS: tuple[Action, ...] = (
 
     Action("runs.new", "n", "new", "Configure a new run, from a preset"),
     Action("runs.clone", "c", "clone", "Configure a new run, from this one's configuration"),
-    Action("runs.mark", "space", "mark", "Mark it: Train lays its curves over others', and `d` tells it from others"),
-    Action("runs.diff", "d", "diff", "How its configuration and figures differ from the marked ones'"),
+    Action("runs.mark", "space", "mark", "Mark it: Train lays its curves over others', `d` compares it with others"),
+    Action("runs.compare", "d", "compare", "Compare the marked ones, or all: FVU over L0, and what differs"),
     Action("runs.log", "v", "log", "What its jobs printed, as it comes"),
     Action("runs.stop", "x", "stop", "Stop its job, after asking; a training keeps a checkpoint"),
     Action("runs.resume", "r", "resume", "Go on with a training that was stopped, failed or interrupted"),
@@ -93,6 +94,11 @@ ACTIONS: tuple[Action, ...] = (
     Action("runs.analyze", "A", "analyse", "Build its feature database, in a process of its own", shown=False),
     Action("runs.demo", "t", "demo", "Train the demo: a first SAE on the embedded model, in some minutes", shown=False),
     Action("runs.leave", "escape", "all", "Leave the filter; show all sessions again", shown=False),
+
+    Action("compare.axis", "w", "y axis", "FVU against L0, or the CE-loss score"),
+    Action("compare.differences", "d", "differences", "All that differs between the run at the cursor and the others"),
+    Action("compare.sort", "s", "sort", "Sort by the column at the cursor; again: downwards; then by name"),
+    Action("compare.leave", "escape", "back", "The points in their pane again; else back"),
 
     Action("configure.start", "ctrl+s", "start", "Start the run, if nothing is wrong with it"),
     Action("configure.offer", "ctrl+o", "choices", "Models, hook points, corpora there are, for the field at hand"),

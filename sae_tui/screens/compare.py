@@ -34,7 +34,7 @@ class ComparePage(Page):
         self._wanted, self._configurations, self._at = wanted, configurations, at
         self._axis = next(iter(AXES))
         self._sort: tuple[str, bool] | None = None
-        self._seen: list[Seen] = []
+        self._seen: list[Seen] | None = None
         self._letters: dict[str, str] = {}
         self._runs: list[Run] = []
         self._values: dict[str, Mapping[str, Any]] = {}
@@ -63,7 +63,7 @@ class ComparePage(Page):
     def clock(self) -> None:
         """Show what is different; configurations are read in the background."""
         seen = sorted((one for one in self.app.seen if self._wanted(one)), key=lambda one: one.name)
-        if seen == self._seen and self._letters:
+        if seen == self._seen:
             return
         self._seen = seen
         for one in seen:
@@ -114,9 +114,7 @@ class ComparePage(Page):
         _titled(scatter, f"{name} ({better} is better) over L0, log scale")
         points, (width, height) = self._points, scatter.size
         letter, graph = at.letter if isinstance(at, Run) else "", self.app.settings.graph
-        self.background(
-            lambda: Scatter.picture(points, letter, width, height, graph), scatter.show, group="draw"
-        )
+        self.background(lambda: Scatter.picture(points, letter, width, height, graph), scatter.show, group="draw")
 
     def on_paged_table_moved(self) -> None:
         """Another run is at the cursor: its point is lit."""

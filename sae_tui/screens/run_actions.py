@@ -1,23 +1,21 @@
 """What can be done with a session in the list: configured anew, compared, stopped, deleted, worked on."""
 
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from textual.content import Content
 
 from core.errors import SessionError
 from core.overview import Seen
 from core.session import Session
-from sae_tui.screens.dialogs import Ask, Reader
+from sae_tui.screens.dialogs import Ask
 from sae_tui.screens.page import Page
-from sae_tui.text import safe, size
-from sae_tui.widgets.run_rows import differences
+from sae_tui.text import size
+from sae_tui.widgets.configurations import Configurations
 
 if TYPE_CHECKING:
     from subprocess import Popen
 
+    from sae_tui.screens.compare import ComparePage
     from sae_tui.screens.configure import ConfigurePage
 
 
@@ -26,24 +24,17 @@ class RunActions(Page):
 
     def __init__(self) -> None:
         super().__init__()
-        self._values: dict[str, tuple[float, Mapping[str, Any]]] = {}
+        self.configurations = Configurations()
 
     @property
     def at(self) -> Seen | None:
         """The session at the cursor."""
         raise NotImplementedError
 
-    def configuration(self, session: Session) -> Mapping[str, Any]:
-        """A session's configuration as TOML has it, kept until its file is another; empty where it cannot be read."""
-        try:
-            stamp = session.config_path.stat().st_mtime
-            kept = self._values.get(session.name)
-            if kept is None or kept[0] != stamp:
-                kept = stamp, tomllib.loads(session.config_path.read_text(encoding="utf-8"))
-                self._values[session.name] = kept
-        except (OSError, ValueError):
-            return {}
-        return kept[1]
+    @property
+    def listed(self) -> Callable[[Seen], bool]:
+        """Whether a session is in the list as it is filtered now."""
+        raise NotImplementedError
 
     def action_new(self) -> None:
         """The form, with a preset in it."""
@@ -64,19 +55,27 @@ class RunActions(Page):
 
         self.background(load, lambda page: self.app.push_screen(page(source)), group="form")
 
-    def action_diff(self) -> None:
-        """All differences to the marked ones."""
+    def action_compare(self) -> None:
+        """The marked sessions, this one with a single marked one, or else all of the list, as points and in a table."""
         seen = self.at
-        others = [one for one in self.app.seen if one.name in self.app.marked and seen and one.name != seen.name]
-        if seen is None or not others:
-            self.app.say("mark another session first, with space: `d` tells how this one differs from it")
+        if seen is None:
             return
+        names = {one.name for one in self.app.seen if one.name in self.app.marked}
+        if len(names) == 1:
+            names.add(seen.name)
+        listed = self.listed
 
-        def show(found: Sequence[Mapping[str, Any]]) -> None:
-            parts = [_difference(seen, found[0], one, v) for one, v in zip(others, found[1:], strict=True)]
-            self.app.push_screen(Reader(f"How {seen.name} differs", Content("\n\n").join(parts)))
+        def wanted(one: Seen) -> bool:
+            return one.name in names if len(names) > 1 else listed(one)
 
-        self.background(lambda: [self.configuration(one.session) for one in (seen, *others)], show, group="diff")
+        def load() -> "type[ComparePage]":
+            from sae_tui.screens.compare import ComparePage
+
+            return ComparePage
+
+        self.background(
+            load, lambda page: self.app.push_screen(page(wanted, self.configurations, seen.name)), group="compare"
+        )
 
     def action_log(self) -> None:
         """Its log."""
@@ -188,20 +187,3 @@ def _job(verb: Any) -> "Callable[[Session], Popen[bytes]]":
         return jobs.start(session, verb)
 
     return start
-
-
-def _difference(seen: Seen, values: Mapping[str, Any], other: Seen, theirs: Mapping[str, Any]) -> Content:
-    """A table of what differs between two sessions: configuration, then figures."""
-    rows = differences(values, theirs)
-    for name in ("fvu", "l0", "dead_share", "ce_loss_score"):
-        a, b = other.figure(name), seen.figure(name)
-        if a is not None and b is not None and a != b:
-            rows.append((name, f"{a:.4g}", f"{b:.4g}"))
-    wide = max((len(row[0]) for row in rows), default=0)
-    left = max((len(row[1]) for row in rows), default=0)
-    lines = [Content.assemble((f"{safe(other.name)} → {safe(seen.name)}", "bold $primary"))]
-    lines += [
-        Content.assemble((f"  {name:<{wide}}  ", "$text-muted"), f"{a or '-':>{left}} → ", (b or "-", "bold"))
-        for name, a, b in rows
-    ] or [Content("  in nothing")]
-    return Content("\n").join(lines)

@@ -1,7 +1,7 @@
 """Runs: every session, its state and its headline numbers; where runs are made, stopped, compared and deleted."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from textual.containers import Horizontal, VerticalScroll
@@ -62,11 +62,17 @@ class RunsPage(RunActions):
         """The session at the cursor."""
         return self._table.row
 
+    @property
+    def listed(self) -> Callable[[Seen], bool]:
+        """Whether a session has the letters of the filter in its name."""
+        letters = self._filter.lower()
+        return lambda seen: letters in seen.name.lower()
+
     def clock(self) -> None:
         """Show what is different."""
         everything = self.app.seen
         self.set_class(not everything, "empty")
-        rows = [seen for seen in everything if self._filter.lower() in seen.name.lower()]
+        rows = list(filter(self.listed, everything))
         if self._sort:
             column, descending = self._sort
             keyed = [(sort_key(column, seen), seen) for seen in rows]
@@ -143,7 +149,9 @@ class RunsPage(RunActions):
         self._told = key
 
         def read() -> tuple[list[Mapping[str, Any]], list[str]]:
-            return [self.configuration(one.session) for one in (seen, *marked)], tail(seen.session.log_path, LOG_LINES)
+            return [self.configurations.of(one.session) for one in (seen, *marked)], tail(
+                seen.session.log_path, LOG_LINES
+            )
 
         def show(found: tuple[list[Mapping[str, Any]], list[str]]) -> None:
             (values, *theirs), log = found
@@ -164,7 +172,7 @@ class RunsPage(RunActions):
         seen = self.at
         active = seen is not None and seen.observed.active
         match action:
-            case "clone" | "mark" | "diff" | "log":
+            case "clone" | "mark" | "compare" | "log":
                 return seen is not None
             case "stop":
                 return active

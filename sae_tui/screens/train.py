@@ -176,7 +176,7 @@ class TrainPage(Page):
             if look.found is not None:
                 self._found, self._asked = look.found, False
                 plots = {**look.found.plots, **plots}
-                self._panes.without(() if "coefficient" in look.found.latest else {"coefficient"})
+                self._panes.without({"coefficient"} - set(look.found.latest))
             self._panes.show(plots, at_once=at_once) if plots else self._panes.go_on()
             self._tell()
         if self._again or not mine:

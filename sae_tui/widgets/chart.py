@@ -234,7 +234,7 @@ class Chart(Widget, can_focus=True):
     def _legend(self) -> list[Row]:
         """Who the curves are, and what they have at the crosshair; as many rows as that takes, up to a third of all."""
         if self._cursor is None and self._plot.line:
-            told: list[Row] = [((f" {'· ' if i else ''}{safe(part)}", AXIS),) for i, part in enumerate(self._plot.line)]
+            told: list[Row] = [((f"{'· ' if i else ' '}{safe(part)}", AXIS),) for i, part in enumerate(self._plot.line)]
             return wrapped(told, self.size.width, 1, AXIS)
         if self._cursor is None and (len(self._plot.series) < 2 or self.size.width < NAMED_WIDTH):
             return []
@@ -278,7 +278,7 @@ class Chart(Widget, can_focus=True):
     def _compose_rows(self) -> None:
         """Put the rows together, and send those that are other ones."""
         drawing, legend = self._drawing, self._legend()
-        if drawing is None:
+        if drawing is None or not self.query(Plane):  # a drawing may come after what it was for has gone
             return
         if len(legend) + len(drawing.rows) != self.size.height:
             self._redraw()

@@ -14,7 +14,7 @@ from core.pareto import front
 from sae_tui.text import figure, safe
 from sae_tui.widgets.columns import GAP, PREFIX, Column
 from sae_tui.widgets.run_rows import differences, flat, percent, share, value_text
-from sae_tui.widgets.scatter import STYLES, Point
+from sae_tui.widgets.scatter import ASCII, STYLES, Point
 
 AXES = {"fvu": ("FVU", 1), "ce_loss_score": ("CE-loss score", -1)}
 """What stands against L0: its name for a person, and 1 where less of it is better, −1 where more is."""
@@ -72,9 +72,7 @@ def points(found: Sequence[Run], axis: str) -> list[Point]:
     """The runs as points, the Pareto front of those that were measured among them."""
     _, sign = AXES[axis]
     known = [(run, getattr(run, axis)) for run in found]
-    costs = [
-        (run.l0, sign * y) if run.measured and run.l0 is not None and y is not None else None for run, y in known
-    ]
+    costs = [(run.l0, sign * y) if run.measured and run.l0 is not None and y is not None else None for run, y in known]
     return [
         Point(run.letter, run.l0, y, best, run.measured)
         for (run, y), best in zip(known, front(costs), strict=True)
@@ -101,6 +99,8 @@ def _used(values: dict[str, Any]) -> dict[str, Any]:
     """Without the settings of sparsity that are another architecture's."""
     mine = SPARSITY.get(str(values.get("sae.architecture")), ("", ""))[1]
     others = {f"sae.{field}" for _, field in SPARSITY.values() if field != mine} if mine else set[str]()
+    if mine == "k":
+        others.add("sae.target_l0")
     return {name: value for name, value in values.items() if name not in others}
 
 
@@ -113,9 +113,11 @@ def columns(found: Sequence[Run], marks: Mapping[str, Point], width: int, *, asc
     """The columns in `width` cells; `marks` are the points by their letters."""
 
     def mark(run: Run) -> Content:
-        point = marks[run.letter]
-        glyph = {"●": "*", "○": "o"}.get(point.glyph, point.glyph) if ascii_only else point.glyph
-        return Content.assemble((f"{glyph} {run.letter}", STYLES[point.kind]))
+        point = marks.get(run.letter)
+        if point is None or point.x is None or point.y is None:
+            return Content(f"  {run.letter}")
+        glyph = point.glyph.translate(ASCII) if ascii_only else point.glyph
+        return Content.styled(f"{glyph} {run.letter}", STYLES[point.kind])
 
     def shown(text: str, run: Run) -> str:
         return text if run.measured or text == "-" else f"~{text}"

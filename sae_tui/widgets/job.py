@@ -22,7 +22,8 @@ MAIN = ("loss", "fvu", "l0", "dead", "dense")
 FIGURES = (
     ("ce_loss_score", "CE-loss score", "number"), ("ce_loss_clean", "CE loss clean", "number"),
     ("ce_loss_sae", "CE loss with SAE", "number"), ("ce_loss_zero", "CE loss ablated", "number"),
-    ("kl", "KL", "number"), ("fvu", "FVU", "number"), ("fvu_unmoved", "  unmoved", "number"), ("explained_variance", "explained", "share"),
+    ("kl", "KL", "number"), ("fvu", "FVU", "number"), ("fvu_unmoved", "  unmoved", "number"),
+    ("explained_variance", "explained", "share"),
     ("cossim", "cosine", "number"), ("l0", "L0", "number"), ("dead_share", "dead", "share"),
     ("dense_share", "dense", "share"), ("density_reliability", "density's r", "number"),
 )  # fmt: skip

@@ -141,10 +141,11 @@ class Panes(Horizontal):
         at = next((i for i, names in enumerate(rows) if self.current in names), None)
         if at is not None and 0 <= at + by < len(rows):
             here, there = rows[at], rows[at + by]
-            self.select(there[here.index(self.current) * len(there) // len(here)])
+            self.select(there[(2 * here.index(self.current) + 1) * len(there) // (2 * len(here))])
 
     @on(DescendantFocus)
     def _focused(self, event: DescendantFocus) -> None:
         """A click, or what else gives the focus, selects too."""
-        if event.widget.id in PANES and event.widget.id != self.current:
-            self.select(event.widget.id, focus=False)
+        name = event.widget.id or ""
+        if name in PANES and name != self.current:
+            self.select(name, focus=False)

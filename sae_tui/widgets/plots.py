@@ -102,8 +102,8 @@ def draw(plot: Plot, width: int, height: int, graph: str) -> Drawing:
     columns, canvas = width - left, height - 2
     if columns < 2:
         return said("", width, height)
-    shape = _filled if plot.bars else _dots
-    dots = tuple(shape(xs, ys, x, y, columns * dots_x, canvas * dots_y) for xs, ys in points)
+    across, up = columns * dots_x, canvas * dots_y
+    dots = tuple(_filled(ys, y, across, up) if plot.bars else _dots(xs, ys, x, y, across, up) for xs, ys in points)
     frame = built(dots, x, y, (left, columns, canvas), graph)
     cells, inks = [list(row) for row in frame[0]], [list(row) for row in frame[1]]
     if len(points) > 1:
@@ -140,7 +140,7 @@ def _dots(xs: Sequence[float], ys: Sequence[float], x: Axis, y: Axis, columns: i
     return tuple(found)
 
 
-def _filled(xs: Sequence[float], ys: Sequence[float], x: Axis, y: Axis, columns: int, rows: int) -> Dots:
+def _filled(ys: Sequence[float], y: Axis, columns: int, rows: int) -> Dots:
     """Bars in dots: up and down again in every column, so that a line through all of them fills them."""
     found: list[tuple[int, int | None]] = []
     for column in range(columns):
@@ -164,6 +164,7 @@ def _row(value: float, y: Axis, log: bool, height: int, dots: int) -> int | None
 
 
 def dot_of(value: float, axis: Axis, dots: int) -> int:
+    """The dot of a value on an axis that is `dots` long."""
     share = (value - axis.low) / (axis.high - axis.low)
     return min(dots - 1, max(0, math.floor(share * (dots - 1) + 0.5)))
 

@@ -41,6 +41,8 @@ def logarithmic(low: float, high: float, kind: str, n: int) -> Axis:
         return Axis(first, above[-1][0], tuple(tick for tick, _ in above), tuple(label for _, label in above))
     shown = [m * 10.0**e for e in exponents for m in (1, 2, 5) if limits[0] <= m * 10.0**e * 1.0001]
     shown = [tick for tick in shown if tick <= limits[-1] * 1.0001]
+    if len(shown) < 2 and len(limits) <= 2 * n:
+        shown = limits
     if len(shown) > 2 * n:
         tens = [tick for tick in shown if abs(math.log10(tick) - round(math.log10(tick))) < 1e-9]
         shown = tens[:: max(1, math.ceil(len(tens) / max(2, n)))]

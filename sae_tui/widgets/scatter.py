@@ -8,12 +8,13 @@ Each point is a glyph, which says without colour what it is, and beside it its l
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rich.cells import cell_len
 from textual.content import Content
 
 from sae_tui.widgets.plots import AXIS, LEAST_HEIGHT, LEAST_WIDTH, MARKERS, built, dot_of, joined, said
-from sae_tui.widgets.rows import Row, Rows
+from sae_tui.widgets.rows import Row, Rows, with_cell
 from sae_tui.widgets.scales import linear, logarithmic
 
 BEST, BEATEN, LATEST, AT = range(4)
@@ -21,6 +22,8 @@ STYLES = {AXIS: "$text-muted", BEST: "bold $success", BEATEN: "$primary", LATEST
 GLYPHS = {BEST: "●", BEATEN: "○", LATEST: "+"}
 ASCII = str.maketrans("●○╌┊", "*o-:")
 WORDS = {BEST: "none better in both", BEATEN: "beaten", LATEST: "last batch, not evaluated"}
+CORNER = ((0, 0),)
+"""A curve of one dot, which is taken away again: without any there are no ticks."""
 LARGEST = 1e12
 """Figures beyond are of no SAE."""
 
@@ -62,22 +65,28 @@ def drawn(points: Sequence[Point], at: str, width: int, height: int, graph: str)
     columns, rows = width - left, height - 2
     x_axis = logarithmic(min(xs), max(xs), "number", max(2, columns // 12))
     _, dots_x, dots_y = MARKERS[graph]
-    frame = built((), x_axis, y_axis, (left, columns, rows), graph)
+    frame = built((CORNER,), x_axis, y_axis, (left, columns, rows), graph)
     cells, inks = [list(row) for row in frame[0]], [list(row) for row in frame[1]]
-    places = [
-        (left + dot_of(math.log10(x), x_axis, columns * dots_x) // dots_x,
-         rows - 1 - dot_of(y, y_axis, rows * dots_y) // dots_y)
-        for _, x, y in found
-    ]  # fmt: skip
-    _join(cells, sorted(place for place, (p, _, _) in zip(places, found, strict=True) if p.kind == BEST))
-    order = sorted(zip(places, (p for p, _, _ in found), strict=True), key=lambda one: -_rank(one[1], at))
-    for (column, row), point in order:
-        cells[row][column], inks[row][column] = point.glyph, AT if point.letter == at else point.kind
-    for (column, row), point in reversed(order):
-        _sign(cells, inks, (column, row), point.letter, AT if point.letter == at else point.kind, left)
+    cells[rows - 1][left], inks[rows - 1][left] = " ", AXIS
+    placed = []
+    for point, x, y in found:
+        column = left + dot_of(math.log10(x), x_axis, columns * dots_x) // dots_x
+        placed.append((point, column, rows - 1 - dot_of(y, y_axis, rows * dots_y) // dots_y))
+    placed.sort(key=lambda one: _rank(one[0], at))
+    _join(cells, sorted((column, row) for point, column, row in placed if point.kind == BEST))
+    for point, column, row in reversed(placed):
+        cells[row][column], inks[row][column] = point.glyph, point.kind
+    lit: list[tuple[int, int]] = []
+    for point, column, row in placed:
+        signed = _sign(cells, inks, column, row, point, left)
+        if point.letter == at:
+            lit = [(column, row), *signed]
+    drawing = [joined(line, ink, graph) for line, ink in zip(cells, inks, strict=True)]
+    for column, row in lit:
+        drawing[row] = with_cell(drawing[row], column, "", AT)
     if graph == "ascii":
-        cells = [["".join(row).translate(ASCII)[i] for i in range(len(row))] for row in cells]
-    return tuple(joined(row, ink, graph) for row, ink in zip(cells, inks, strict=True))
+        return tuple(tuple((text.translate(ASCII), ink) for text, ink in row) for row in drawing)
+    return tuple(drawing)
 
 
 def _rank(point: Point, at: str) -> int:
@@ -87,7 +96,7 @@ def _rank(point: Point, at: str) -> int:
 
 def _join(cells: list[list[str]], places: Sequence[tuple[int, int]]) -> None:
     """Steps from each of the best to the next: what is beyond them is beaten."""
-    for (column, row), (to_column, to_row) in zip(places, places[1:], strict=False):
+    for (column, row), (to_column, to_row) in pairwise(places):
         for x in range(column, to_column + 1):
             cells[row][x] = "╌" if cells[row][x] == " " else cells[row][x]
         for y in range(min(row, to_row) + 1, max(row, to_row)):
@@ -95,17 +104,16 @@ def _join(cells: list[list[str]], places: Sequence[tuple[int, int]]) -> None:
 
 
 def _sign(
-    cells: list[list[str]], inks: list[list[int]], place: tuple[int, int], letter: str, ink: int, left: int
-) -> None:
-    """Put the letter where it covers nothing: at the right of its glyph, at the left, above, below; else nowhere."""
-    column, row = place
-    for x, y in ((column + 1, row), (column - len(letter), row), (column, row - 1), (column, row + 1)):
-        if not (0 <= y < len(cells) - 2 and left <= x <= len(cells[y]) - len(letter)):
-            continue
-        if all(cell in " ╌┊" for cell in cells[y][x : x + len(letter)]):
-            cells[y][x : x + len(letter)] = letter
-            inks[y][x : x + len(letter)] = [ink] * len(letter)
-            return
+    cells: list[list[str]], inks: list[list[int]], column: int, row: int, point: Point, left: int
+) -> list[tuple[int, int]]:  # fmt: skip
+    """Put its letter where it covers nothing: right of the glyph, left, above, below; else nowhere. Returns where."""
+    n = len(point.letter)
+    for x, y in ((column + 1, row), (column - n, row), (column, row - 1), (column, row + 1)):
+        inside = 0 <= y < len(cells) - 2 and left <= x <= len(cells[y]) - n
+        if inside and all(cell in " ╌┊" for cell in cells[y][x : x + n]):
+            cells[y][x : x + n], inks[y][x : x + n] = point.letter, [point.kind] * n
+            return [(x + i, y) for i in range(n)]
+    return []
 
 
 def legend(kinds: set[int], width: int, *, ascii_only: bool) -> Content:
@@ -125,6 +133,5 @@ class Scatter(Rows):
         """The lines for so many cells: what the glyphs say, then the drawing."""
         kinds = {p.kind for p in points if p.x is not None and p.y is not None}
         lines = [legend(kinds, width, ascii_only=graph == "ascii")]
-        for row in drawn(points, at, width, max(0, height - 1), graph):
-            lines.append(Content.assemble(*((text, STYLES[ink]) for text, ink in row)))
-        return lines
+        rows = drawn(points, at, width, max(0, height - 1), graph)
+        return lines + [Content.assemble(*((text, STYLES[ink]) for text, ink in row)) for row in rows]

@@ -94,7 +94,7 @@ def step_line(step: int, steps: int) -> dict[str, float]:
     return {
         "step": step, "steps": steps, "activations": step * 512, "elapsed_s": step * 0.5, "loss": 200 / step**0.5,
         "mse": 200 / step**0.5, "fvu": 0.75 / step**0.3, "l0": 32.0, "l1": 60.0, "sparsity_loss": 0.0, "aux_loss": 0.0,
-        "dead": step, "dead_share": step / 1000, "lr": 3e-3, "activations_per_s": 1024.0 + step,
+        "dead": step, "dead_share": step / 1000, "dense": 20, "lr": 3e-3, "activations_per_s": 1024.0 + step,
     }  # fmt: skip
 
 

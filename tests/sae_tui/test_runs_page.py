@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.session import Session
+from sae_tui.screens.compare import ComparePage
 from sae_tui.screens.dialogs import Ask, Reader
 from sae_tui.screens.log import LogReader
 from sae_tui.screens.runs import RunsPage
@@ -14,6 +15,7 @@ from sae_tui.widgets.log_view import LogView
 from sae_tui.widgets.paged_table import PagedTable
 from sae_tui.widgets.rows import Rows
 from tests.sae_tui.conftest import HOSTILE
+from tests.sae_tui.waiting import until
 
 
 def table(app) -> PagedTable:
@@ -134,18 +136,17 @@ async def test_marks_are_kept_and_differences_to_them_told(sessions_root, workbe
     async with app.run_test(size=(160, 45)) as pilot:
         await pilot.pause(0.2)
         await at(pilot, "alpha")
-        await pilot.press("d")
-        assert isinstance(app.screen, RunsPage)
         await pilot.press("space")
         assert app.marked == {"alpha"}
         await at(pilot, "beta")
         assert "differs from alpha" in side(app) and "sae.k  32 → 64" in side(app)
         await pilot.press("d")
-        await pilot.pause(0.1)
-        assert isinstance(app.screen, Reader)
+        await until(lambda: isinstance(app.screen, ComparePage) and app.screen._runs)
+        await pilot.press("d")
+        await until(lambda: isinstance(app.screen, Reader))
         text = app.screen._content.plain
         assert "sae.k" in text and "32 → 64" in text and "fvu" in text
-        await pilot.press("escape")
+        await pilot.press("escape", "escape")
     again = workbench(sessions_root)
     assert again.marked == {"alpha"}
 

@@ -1,8 +1,10 @@
-"""Pictures of the seven screens at both sizes. After a change that is meant: `pytest … --snapshot-update`, and look."""
+"""Pictures of the eight screens at both sizes. After a change that is meant: `pytest … --snapshot-update`, and look."""
 
+import json
 import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -17,6 +19,7 @@ SIZES = ((160, 45), (80, 24))
 NOW = 1_770_000_000.0
 SCREENS: dict[str, tuple[str, list[str]]] = {
     "runs": ("runs", []),
+    "compare": ("runs", ["d", "j"]),
     "configure": ("runs", ["n"]),
     "train": ("train", []),
     "features": ("features", ["down"]),
@@ -56,5 +59,29 @@ def test_a_screen_looks_as_it_did(
             await pilot.press(key)
         await comes_to_rest(pilot)
 
+    if screen == "compare":
+        _sweep(sessions_root)
+    if screen == "train":
+        _densities(sessions_root)
     app = workbench(sessions_root, mode=mode, session="alpha")
     assert snap_compare(app, terminal_size=size, run_before=drive)
+
+
+def _sweep(root: Path) -> None:
+    """Runs that were measured, beside the three there are."""
+    for place, (k, fvu, score) in enumerate(((8, 0.42, 0.81), (16, 0.31, 0.9), (64, 0.24, 0.93), (128, 0.09, 0.99))):
+        member = Session(shutil.copytree(root / "gamma", root / f"sweep-k{k}"))
+        text = member.config_path.read_text()
+        member.config_path.write_text(text.replace("k = 32", f"k = {k}"))
+        found = {"fvu": fvu, "l0": k, "sparsity": 1 - k / 4608, "dead_share": place / 100, "ce_loss_score": score}
+        member.evaluation_path.write_text(json.dumps({**found, "tokens": {}}))
+
+
+def _densities(root: Path) -> None:
+    """What a training leaves besides its curves, and what moving the thresholds did."""
+    counts = [0] * 9 + [3, 20, 90, 240, 610, 900, 870, 700, 410, 220, 90, 30, 12, 4, 0, 1]
+    densities = {"step": 99, "low": -5, "high": 0, "counts": counts, "rarer": 7}
+    Session(root / "alpha").densities_path.write_text(json.dumps(densities))
+    moved = {"target_l0": 32.0, "coefficient": None, "moved_by": -0.2374, "activations": 8192, "l0_before": 27.87,
+             "l0": 32.0, "fvu_before": 0.4609, "fvu": 0.4477}  # fmt: skip
+    Session(root / "alpha").calibration_path.write_text(json.dumps(moved))

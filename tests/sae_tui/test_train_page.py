@@ -18,6 +18,8 @@ from sae_tui.widgets.rows import Rows
 from tests.sae_tui.conftest import HOSTILE, step_line
 
 WIDE, SMALL = (160, 45), (80, 24)
+HERE = tuple(pane for pane in PANES if pane != "coefficient")
+"""The panes of a run without a penalty."""
 
 
 async def settled(pilot, page=None):
@@ -74,8 +76,9 @@ async def test_a_running_job_and_its_curves_as_they_grow(sessions_root, workbenc
         page = await settled(pilot)
         assert "● running  train · training" in text(page, "progress") and "40%" in text(page, "progress")
         assert "step 40 of 100" in text(page, "steps") and "loss 31.6" in text(page, "steps")
+        assert "dead 40 (4.00%)   dense 20" in text(page, "steps")
         assert "ETA 30s" in text(page, "progress")  # 30,720 activations left, 1,024 a second
-        assert shown(page) == set(PANES)
+        assert shown(page) == set(HERE)
         assert chart(page).plot.high == 50 and len(chart(page).plot.series[0].xs) == 40
         assert "evaluated after training" in figures(page) and "job's memory" in figures(page)
         assert "● train the SAE" in figures(page) and "○ build the feature database" in figures(page)
@@ -152,7 +155,8 @@ async def test_charts_are_chosen_by_arrows_and_brackets_and_zoomed(sessions_root
     app = workbench(sessions_root, mode="train", session="alpha")
     async with app.run_test(size=WIDE) as pilot:
         page = await settled(pilot)
-        for key, at in (("right", "fvu"), ("down", "lr"), ("up", "fvu"), ("left", "loss"), ("shift+tab", "figures"),
+        for key, at in (("right", "fvu"), ("down", "dead"), ("down", "speed"), ("up", "dead"), ("up", "fvu"),
+                        ("left", "loss"), ("shift+tab", "figures"),
                         ("tab", "loss"), ("right_square_bracket", "fvu"), ("left_square_bracket", "loss")):  # fmt: skip
             await pilot.press(key)
             await pilot.pause()
@@ -177,7 +181,7 @@ async def test_charts_are_chosen_by_arrows_and_brackets_and_zoomed(sessions_root
         assert what == "the values of FVU" and copied.startswith("chart\tFVU\nstep\t98\nalpha\t0.")
         await pilot.press("escape")
         await settled(pilot)
-        assert shown(page) == set(PANES) and chart(page, "fvu").cursor is None
+        assert shown(page) == set(HERE) and chart(page, "fvu").cursor is None
         await pilot.press("z", "escape", "left", "left", "z")
         await settled(pilot)
         assert shown(page) == {"figures"}
@@ -189,22 +193,22 @@ async def test_one_chart_at_a_time_at_80x24_and_all_of_them_in_reach(sessions_ro
     async with app.run_test(size=SMALL) as pilot:
         page = await settled(pilot)
         strip = text(page, "strip")
-        assert all(name in strip for name in ("loss 31.6", "FVU", "L0 32.0", "dead 4.00%")) and "▁" in strip
+        assert all(name in strip for name in ("loss 31.6", "FVU", "L0 32.0", "dead 40", "dense 20")) and "▁" in strip
         assert page.query_one("#strip").size.height == 1 and len(strip.rstrip()) <= 80
         seen = []
-        for _ in PANES:
+        for _ in HERE:
             seen.append(shown(page))
             assert chart(page).size.width <= 78
             await pilot.press("right_square_bracket")
             await settled(pilot)
-        assert seen == [{pane} for pane in PANES]
+        assert seen == [{pane} for pane in HERE]
         await pilot.press("left_square_bracket")
         await settled(pilot)
         assert "newest step" in figures(page) and "run" in figures(page) and "top lr" in figures(page)  # two columns
         assert "enter zoom" in page.query_one(KeyBar).content.plain
         await pilot.resize_terminal(*WIDE)
         await settled(pilot)
-        assert shown(page) == set(PANES)
+        assert shown(page) == set(HERE)
 
 
 @pytest.mark.asyncio
@@ -425,3 +429,107 @@ async def test_nothing_is_drawn_anew_while_nothing_happens(sessions_root, workbe
             page.clock()
             await settled(pilot)
         assert sent == []
+
+
+def write_densities(session, **values):
+    counts = [0] * 14 + [5, 900, 40, 7, 3, 0, 30, 20, 0, 7, 3]
+    found = {"step": 40, "low": -5, "high": 0, "counts": counts, "rarer": 12, **values}
+    session.densities_path.write_text(json.dumps(found))
+
+
+def drawn(chart):
+    return [chart.strip(y).text for y in range(chart.size.height)]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [WIDE, SMALL])
+async def test_densities_are_bars_that_are_read_when_the_file_is_another_one(sessions_root, workbench, size):
+    beta = Session(sessions_root / "beta")
+    app = workbench(sessions_root, mode="train", session="beta")
+    async with app.run_test(size=size) as pilot:
+        page = await settled(pilot)
+        density = chart(page, "density")
+        page._panes.select("density")
+        await settled(pilot)
+        assert "nothing yet" in "".join(drawn(density))
+        write_densities(beta)
+        page.clock()
+        await settled(pilot)
+        assert density.plot.series[0].ys[15] == 900
+        assert drawn(density)[0].startswith(" 60 dense · 12 below 1e-5")
+        assert any(0x2800 < ord(c) < 0x2900 for c in "".join(drawn(density)))
+        for torn in ("{", "[1]", json.dumps({"low": HOSTILE[3], "high": 0, "counts": [1], "rarer": 0}), "{}"):
+            beta.densities_path.write_text(torn)
+            page.clock()
+            await settled(pilot)
+        assert len(density.plot.series) <= 1 and "\x1b" not in "".join(drawn(density))
+        for counts in ([-1], ["x"], [], {"a": 1}, [1e400], None):
+            write_densities(beta, counts=counts)
+            page.clock()
+            await settled(pilot)
+            assert "nothing yet" in "".join(drawn(density))
+        write_densities(beta, rarer=0)
+        page.clock()
+        await settled(pilot)
+        await pilot.press("L", "enter", "plus", "h", "h", "h")
+        await settled(pilot)
+        assert density.plot.log and density.plot.low == -5
+        (name, where), (_, n) = density.readings()
+        assert name == "density, log10" and where.startswith("-0.") and n in ("3", "7")
+        await pilot.press("left_square_bracket")
+        await settled(pilot)
+        assert chart(page, "dead").cursor == 50  # another x axis: its end
+
+
+@pytest.mark.asyncio
+async def test_a_run_with_a_penalty_shows_its_weight_and_the_target_as_a_line(sessions_root, workbench):
+    beta = Session(sessions_root / "beta")
+    text_ = beta.config_path.read_text()
+    text_ = text_.replace('architecture = "topk"', 'architecture = "relu"').replace("[sae]", "[sae]\ntarget_l0 = 20.0")
+    beta.config_path.write_text(text_)
+    lines = [{**step_line(i, 100), "coefficient": 2.0 / i, "l0": 200 / i} for i in range(1, 41)]
+    beta.metrics_path.write_text("")
+    add(beta, *lines)
+    app = workbench(sessions_root, mode="train", session="beta")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await settled(pilot)
+        assert shown(page) == set(PANES) and chart(page, "coefficient").plot.series[0].ys[0] == 2.0
+        assert chart(page, "l0").plot.level == 20 and "target 20" in chart(page, "l0").plot.notes
+        assert any("╌╌" in line for line in drawn(chart(page, "l0")))
+        assert "λ 0.0500" in text(page, "steps") and "target   20" in figures(page)
+        await pilot.press("down", "right", "right")
+        await settled(pilot)
+        assert page._panes.current == "coefficient"
+        app.session = Session(sessions_root / "alpha")
+        page.on_screen_resume()
+        await settled(pilot)
+        assert shown(page) == set(HERE) and page._panes.current == "loss"
+        assert chart(page, "l0").plot.level == 32  # its k
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [WIDE, SMALL])
+async def test_what_moving_the_thresholds_did_is_a_line(sessions_root, workbench, size):
+    alpha = Session(sessions_root / "alpha")
+    app = workbench(sessions_root, mode="train", session="alpha")
+    async with app.run_test(size=size) as pilot:
+        page = await settled(pilot)
+        rows = page.query_one("#calibration", Rows)
+        assert not rows.display
+        found = {"target_l0": 32.0, "coefficient": 3.502, "moved_by": -0.2374, "activations": 9, "l0_before": 27.9,
+                 "l0": 32.0, "fvu_before": 0.4609, "fvu": 0.4477}  # fmt: skip
+        alpha.calibration_path.write_text(json.dumps(found))
+        page.clock()
+        await settled(pilot)
+        said = rows.lines[0].plain
+        assert rows.display and len(said) <= size[0]
+        assert said.startswith(" target 32 · achieved 32.0 · λ 3.50 · ")
+        assert said.endswith("moved by −0.237: FVU 0.4609 → 0.4477")
+        alpha.calibration_path.write_text(json.dumps({**found, "coefficient": None, "fvu": HOSTILE[3]}))
+        page.clock()
+        await settled(pilot)
+        assert "λ" not in rows.lines[0].plain and rows.lines[0].plain.endswith("moved by −0.237")
+        alpha.calibration_path.write_text(json.dumps({"l0": [1], "target_l0": HOSTILE[0]}))
+        page.clock()
+        await settled(pilot)
+        assert not rows.display

@@ -27,7 +27,7 @@ def begun(**parts):
 
 def test_signum_is_the_naive_one():
     weights = torch.nn.Parameter(torch.randn(5, 3))
-    [signum] = optimizers.build("signum", [weights], 0.1)
+    [signum] = optimizers.build("signum", [("w", weights)], 0.1)
     naive, mean = weights.detach().clone(), torch.zeros(5, 3)
     for seed in range(4):
         weights.grad = torch.randn(5, 3, generator=torch.Generator().manual_seed(seed))
@@ -95,7 +95,7 @@ def test_dead_features_begin_anew_from_the_worst_activations_and_nothing_else_mo
     sae = make()
     x = batches(1)[0]
     sae.initialise(x.mean(0), torch.Generator().manual_seed(0))
-    optimizer = optimizers.build("adam", sae.parameters(), 1e-2)
+    optimizer = optimizers.build("adam", sae.named_parameters(), 1e-2)
     sae.losses(x, dead=torch.zeros(64, dtype=torch.bool), warmth=1.0).total.backward()
     optimizer[0].step()
     dead = torch.zeros(64, dtype=torch.bool)
@@ -131,7 +131,7 @@ def test_the_worst_activations_are_drawn_most():
     x = torch.cat([x, 100 * torch.randn(1, 16, generator=torch.Generator().manual_seed(5))])
     dead = torch.zeros(64, dtype=torch.bool)
     dead[9] = True
-    resample(sae, x, dead, optimizers.build("adam", sae.parameters(), 1e-2))
+    resample(sae, x, dead, optimizers.build("adam", sae.named_parameters(), 1e-2))
     assert torch.cosine_similarity(sae.W_dec[9], x[-1] - sae.b_dec, dim=0) > 0.999
 
 
@@ -176,4 +176,4 @@ def test_bfloat16_is_of_the_product_alone():
 def test_muon_is_refused_in_a_sentence_where_torch_has_none(monkeypatch):
     monkeypatch.delattr(torch.optim, "Muon")
     with pytest.raises(config.ConfigError, match=r"has no Muon: set training\.optimizer"):
-        optimizers.build("muon", [torch.nn.Parameter(torch.zeros(2, 2))], 1.0)
+        optimizers.build("muon", [("w", torch.nn.Parameter(torch.zeros(2, 2)))], 1.0)
