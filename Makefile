@@ -16,13 +16,13 @@ install: .venv/.installed
 	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# The second environment: sae-lens with TransformerLens 3.9, on top of the first.
+# The second environment: sae-lens with TransformerLens 3.9, and the other trainers, on top of the first.
 .venv-peers/.installed: .venv/.dev constraints-peers.txt
 	test -x .venv-peers/bin/python || python3 -m venv .venv-peers
 	$(PY) -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 		> "$$(.venv-peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/first.pth"
 	pwd >> "$$(.venv-peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/first.pth"
-	.venv-peers/bin/python -m pip install -q --disable-pip-version-check -r constraints-peers.txt
+	.venv-peers/bin/python -m pip install -q --disable-pip-version-check --no-deps -r constraints-peers.txt
 	@touch $@
 
 # Train on SmolLM2, analyse, evaluate, steer, and say what was found.
@@ -46,9 +46,10 @@ test-unit:
 test-e2e:
 	$(PY) -m pytest --durations=8 tests/e2e
 
-# A training step beside sae-lens; the workbench from outside, through a terminal. Nothing else should run beside it.
+# Training beside sae-lens, sparsify and dictionary_learning (README=1 writes the tables there); the workbench from
+# outside, through a terminal. Nothing else should run beside it.
 bench: .venv-peers/.installed
-	.venv-peers/bin/python -m tests.benchmarks.training
+	.venv-peers/bin/python -m tests.benchmarks.training $(if $(README),--readme)
 	$(PY) -m tests.benchmarks.workbench
 	$(PY) -m tests.benchmarks.million
 	$(PY) -m tests.benchmarks.curves

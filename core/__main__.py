@@ -1,7 +1,8 @@
 """`python -m core train|analyze|evaluate|engine SESSION_PATH`: what a detached job or a batch queue starts.
 
 `train SESSION_PATH --then evaluate --then analyze` does one after another with the model loaded once. `train` goes on
-from the newest checkpoint by itself: the same line may be run again after a SIGTERM, a crash or a requeue. The only
+from the newest checkpoint by itself: the same line may be run again after a SIGTERM, a crash or a requeue. `torchrun
+--nproc-per-node N -m core train SESSION_PATH` trains in N processes, of which the first is the job. The only
 module of core that prints: a line for each record. Exit codes: 0 done, 1 failed, 2 bad usage, 130 stopped. Knows no
 stage: the work is `flow`'s, the state the job's.
 """
@@ -10,6 +11,7 @@ import argparse
 import contextlib
 import faulthandler
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -45,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
             raise SessionError(f"{session.path} is no session: it has no config.toml")
         if given.verb == "engine":
             _engine(session)
+        elif os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0":
+            return _beside(session, [given.verb, *given.then])
         else:
             said = ""
             work = _work(session, given.measure, given.set)
@@ -69,6 +73,18 @@ def _engine(session: Session) -> None:
         return server.ModelBackend(session, flow.load_engine)
 
     server.serve(session, backend)
+
+
+def _beside(session: Session, verbs: list[str]) -> int:
+    """Take part in a training as another process than the first, which alone is the job and alone hears of a stop."""
+    for signum in jobs.SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+    if "train" in verbs:
+        from core import flow
+
+        for _ in flow.train(session):
+            pass
+    return 0
 
 
 def _work(session: Session, measure: bool, settings: list[str]) -> Callable[[jobs.Verb], Iterator[jobs.Record]]:

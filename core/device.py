@@ -1,5 +1,6 @@
 """Which device to compute on."""
 
+import os
 import time
 
 import torch
@@ -8,9 +9,13 @@ from core.errors import ConfigError
 
 
 def pick(name: str) -> torch.device:
-    """`auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`. Raises ConfigError where it is not there."""
+    """`auto` (a GPU, else the CPU), `cpu`, `cuda` or `cuda:N`. Raises ConfigError where it is not there.
+
+    Where no GPU is named it is the first, or of several processes that torchrun started here each one's own.
+    """
+    own = int(os.environ.get("LOCAL_RANK", "0"))
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     if device.type == "cuda":
         if not torch.cuda.is_available():
@@ -18,11 +23,13 @@ def pick(name: str) -> torch.device:
                 f"device = {name!r}, but PyTorch finds no CUDA here",
                 hint="set device = 'auto' or 'cpu', or install a CUDA build of torch and check `nvidia-smi`",
             )
-        if (device.index or 0) >= torch.cuda.device_count():
+        index = own if device.index is None else device.index
+        if index >= torch.cuda.device_count():
             raise ConfigError(
-                f"device = {name!r}, but there are {torch.cuda.device_count()} GPUs", hint="count from cuda:0"
+                f"device = {name!r}, but there are {torch.cuda.device_count()} GPUs",
+                hint="count from cuda:0" if device.index is not None else "start no more processes than GPUs",
             )
-        return torch.device("cuda", device.index or 0)
+        return torch.device("cuda", index)
     return device
 
 

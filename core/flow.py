@@ -39,6 +39,7 @@ from core.training import (
     logbooks,
     loop,
     own,
+    ranks,
     snapshots,
     starting,
     thresholds,
@@ -125,48 +126,59 @@ def train(session: Session, load: Loader = load_model) -> Iterator[Record]:
     """Train the session's SAE and save it to `sae/`; metrics go to `metrics.jsonl`, checkpoints to `checkpoints/`.
 
     Goes on from the newest checkpoint where there is one. Raises SessionError where it has ended already; RunError,
-    with the numbers, where the memory does not suffice.
+    with the numbers, where the memory does not suffice. Where torchrun started several processes, each calls this, and
+    all but the first leave nothing.
     """
-    _require_unfinished(session)
-    config, load = session.config(), loaded_once(load)
-    try:
-        with contextlib.closing(logbooks.Logbooks()) as books:
-            yield from _trained(session, config, load, books)
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        message, hint = estimate.shortage(config)
-        raise RunError(
-            f"the memory is full: {message}", hint=f"{hint}, as in `sae-tui clone {session.name} --set ...`"
-        ) from error
+    with ranks.Ranks.joined() as among:
+        _require_unfinished(session)
+        config, load = session.config(), loaded_once(load)
+        among.require_fit(config)
+        try:
+            with contextlib.closing(logbooks.Logbooks()) as books:
+                yield from _trained(session, config, load, books, among)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            message, hint = estimate.shortage(config)
+            raise RunError(
+                f"the memory is full: {message}", hint=f"{hint}, as in `sae-tui clone {session.name} --set ...`"
+            ) from error
 
 
-def _trained(session: Session, config: RunConfig, load: Loader, books: logbooks.Logbooks) -> Iterator[Record]:
+def _trained(
+    session: Session, config: RunConfig, load: Loader, books: logbooks.Logbooks, among: ranks.Ranks
+) -> Iterator[Record]:
     logbooks.check(config.logging)
     if warning := estimate.tight(config):
         yield Notice(message=warning)
     start = starting.read(config, session.path.parent) if session.resumable() is None else None
-    batches, place, d_in = yield from _read_by_training(session, config, load)
+    batches, place, d_in = yield from _read_by_training(session, config, load, among)
+    among.use(place)
     sae = architectures.build(config.sae, d_in).to(place)
     if start:
         starting.require_fit(start, sae, config.training.init_from)
         yield Notice(message=f"its weights begin as those of {config.training.init_from}")
     yield Notice(message=f"{sae.architecture} SAE, {d_in} -> {sae.d_sae} features, on {place}")
-    resumed = yield from keep.restored(session, place, batches)
+    resumed = yield from keep.restored(session, place, batches, among)
     trained, done = (resumed["activations"], resumed["steps_done"]) if resumed else (0, 0)
+    if not among.first:
+        yield from _trained_beside(session, sae, config, batches, start, resumed, among)
+        return
     made: SAE | None = None
     taken = snapshots.Snapshots(session, place, batches, every=config.training.snapshot_every_steps, step=done)
 
     def save(step: int, sae: SAE, state: checkpoint.State) -> None:
         nonlocal trained, done, made
         trained, done, made = state["activations"], step, sae
+        parts = keep.parts(session, among, state, batches)
         taken.flush()
-        parts = {"run": state, "data": batches.state()}
         checkpoint.save(session, step, sae, parts, _metadata(config, trained))
 
     unwritten: list[StepReport] = []
     yield from books.open(session, config, done)
-    reports = loop.train(sae, batches, config, save=save, watch=taken.after, start=start, resumed=resumed)
+    reports = loop.train(
+        sae, batches, config, save=save, watch=taken.after, start=start, resumed=resumed, ranks=among
+    )  # fmt: skip
     with contextlib.closing(reports):  # not by the garbage collector, which swallows an error of the last checkpoint
         for record in reports:
             if isinstance(record, Densities):
@@ -176,7 +188,7 @@ def _trained(session: Session, config: RunConfig, load: Loader, books: logbooks.
                 yield from keep.logged(session, unwritten, record)
                 yield from books.steps(record)
             yield record
-    if trained < config.budget.total:
+    if config.budget.total - trained >= among.world:  # a last batch is no smaller
         yield Notice(message=f"the corpus ended after {trained:,} activations; the budget was {config.budget.total:,}")
     for report in unwritten:
         session.append_metrics(asdict(report))
@@ -190,6 +202,20 @@ def _trained(session: Session, config: RunConfig, load: Loader, books: logbooks.
     taken.forget()
     yield from books.densities("log10_density", densities, done)
     yield from books.ended()
+
+
+def _trained_beside(
+    session: Session, sae: SAE, config: RunConfig, batches: keep.Source, start: SAE | None,
+    resumed: checkpoint.State | None, among: ranks.Ranks,
+) -> Iterator[Record]:  # fmt: skip
+    """The same training in another process than the first: its batches are all that it keeps."""
+
+    def save(_step: int, _sae: SAE, state: checkpoint.State) -> None:
+        keep.parts(session, among, state, batches)
+
+    reports = loop.train(sae, batches, config, save=save, start=start, resumed=resumed, ranks=among)
+    with contextlib.closing(reports):
+        yield from (record for record in reports if not isinstance(record, Densities))
 
 
 def _calibrated(
@@ -210,7 +236,7 @@ def _calibrated(
 
 
 def _read_by_training(
-    session: Session, config: RunConfig, load: Loader
+    session: Session, config: RunConfig, load: Loader, among: ranks.Ranks
 ) -> Generator[Progress | Notice, None, tuple[keep.Source, torch.device, int]]:
     """Where the activations come from, on which device, how wide: a stream from the model, or what is on disk.
 
@@ -220,18 +246,21 @@ def _read_by_training(
         rows = own.OwnActivations(config, "train")
         place = device.pick(config.device)
         device.tune(place)
-        return cached.CachedActivations(config, rows, place), place, rows.d_in
+        return cached.CachedActivations(config, rows, place, among), place, rows.d_in
     if config.training.cache == "off":
         model = yield from load(config)
-        if config.strict and session.resumable() is None:
+        if config.strict and among.first and session.resumable() is None:
             yield from data.check_budget(config, model)
-        return data.TrainingActivations(config, model), model.device, model.d_in
+        return data.TrainingActivations(config, model, among), model.device, model.d_in
     there, _ = cached.found(config)
-    if not cached.suffices(there, config):
+    if among.first_here and not cached.suffices(there, config):
         there = yield from cached.filled(config, (yield from load(config)))
+    among.meet()
+    if not among.first_here:
+        there, _ = cached.found(config)
     place = device.pick(config.device)
     device.tune(place)
-    return cached.CachedActivations(config, there, place), place, there.d_in
+    return cached.CachedActivations(config, there, place, among), place, there.d_in
 
 
 def evaluate(session: Session, load: Loader = load_model, *, settings: Sequence[str] = ()) -> Iterator[Record]:

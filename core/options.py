@@ -153,7 +153,7 @@ class SaeConfig(Part):
         description="`step` counts features; `tanh` counts strong ones more; `quadratic` pulls to `target_l0`",
     )
     bandwidth: float = _only(
-        "jumprelu", default=0.05, gt=0, description="width of the window through which thresholds learn"
+        "jumprelu", default=0.5, gt=0, description="width of the window through which thresholds learn"
     )
     surrogate: Literal["rectangle", "sigmoid"] = _only(
         "jumprelu", default="rectangle",

@@ -23,6 +23,7 @@ from core.models.language import LanguageModel
 from core.records import Notice, Progress
 from core.training import calibration
 from core.training.data import BLOCK_BUFFER, MIXED_TOKENS, blocks
+from core.training.ranks import ALONE, Ranks
 
 
 def found(config: RunConfig) -> tuple[cache.Cache, dict[str, Any]]:
@@ -138,9 +139,13 @@ Pass = tuple[int, int, int]
 
 
 class CachedActivations:
-    """Shuffled batches of `budget.epochs` passes over `budget.activations` rows, as `loop.train` takes them."""
+    """Shuffled batches of `budget.epochs` passes over `budget.activations` rows, as `loop.train` takes them.
 
-    def __init__(self, config: RunConfig, there: Rows, device: torch.device) -> None:
+    Where several processes train, all make the same batches and each takes its rows of them: every so many'th one.
+    """
+
+    def __init__(self, config: RunConfig, there: Rows, device: torch.device, ranks: Ranks = ALONE) -> None:
+        self._ranks = ranks
         training, budget = config.training, config.budget
         self._there, self._device, self._seed = there, device, config.seed
         self._rows, self._epochs = min(there.rows, budget.activations), budget.epochs
@@ -155,7 +160,8 @@ class CachedActivations:
         )
 
     def __iter__(self) -> Iterator[Float[Tensor, "batch d_in"] | int]:
-        return iter(self._shuffled)
+        for x in self._shuffled:
+            yield x if isinstance(x, int) else x[self._ranks.rank :: self._ranks.world]
 
     def state(self) -> dict[str, Any]:
         """The place in the shards, and what was read and has not been handed out. See `activations.Shuffled.state`."""

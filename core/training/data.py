@@ -5,6 +5,7 @@ find it again the text is read again, without the model. What the model made of 
 """
 
 import hashlib
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -18,14 +19,19 @@ from core.config import RunConfig
 from core.errors import CorpusError
 from core.models.language import LanguageModel
 from core.records import Notice, Progress
+from core.training.ranks import ALONE, Ranks
 
 BLOCK_BUFFER, MIXED_TOKENS = 8_192, 2**20
 """Blocks, and tokens, shuffled before the model reads them: documents mix cheapest while they are token ids."""
 
 
-def blocks(config: RunConfig, model: LanguageModel, split: corpus.Split) -> Iterator[tokens.Block]:
-    """One split of the corpus in blocks of the model's tokens, from its beginning."""
-    return tokens.blocks(corpus.documents(config.corpus, split, seed=config.seed), model.tokens, config.tokens)
+def blocks(
+    config: RunConfig, model: LanguageModel, split: corpus.Split, ranks: Ranks = ALONE
+) -> Iterator[tokens.Block]:
+    """One split of the corpus in blocks of the model's tokens, from its beginning; of the documents, a process' own."""
+    documents = corpus.documents(config.corpus, split, seed=config.seed)
+    mine = itertools.islice(documents, ranks.rank, None, ranks.world)
+    return tokens.blocks(mine, model.tokens, config.tokens)
 
 
 def check_budget(config: RunConfig, model: LanguageModel) -> Iterator[Progress]:
@@ -44,11 +50,16 @@ def check_budget(config: RunConfig, model: LanguageModel) -> Iterator[Progress]:
 
 
 class TrainingActivations:
-    """Shuffled batches of the train split's activations, no more than the budget needs; as `loop.train` takes them."""
+    """Shuffled batches of the train split's activations, no more than the budget needs; as `loop.train` takes them.
 
-    def __init__(self, config: RunConfig, model: LanguageModel) -> None:
-        training, budget = config.training, config.budget.activations
+    Where several processes train, each reads every so many'th document, and has its part of budget, batch and buffer.
+    """
+
+    def __init__(self, config: RunConfig, model: LanguageModel, ranks: Ranks = ALONE) -> None:
+        training, budget = config.training, ranks.part(config.budget.activations)
+        batch, held = training.batch_activations // ranks.world, training.buffer_activations // ranks.world
         context = config.tokens.context
+        self._ranks = ranks
         self._config, self._model, self._budget = config, model, budget
         # Four budgets' worth of blocks mix as well as all: no more text is read before the first step than helps.
         self._mixing = max(64, min(BLOCK_BUFFER, MIXED_TOKENS // context, 4 * budget // context))
@@ -59,8 +70,8 @@ class TrainingActivations:
         """Of the token ids that were read."""
         self._shuffled = activations.Shuffled(
             self._harvested(),
-            buffer=max(2 * training.batch_activations, min(training.buffer_activations, budget)),
-            batch=training.batch_activations,
+            buffer=max(2 * batch, min(held, budget)),
+            batch=batch,
             generator=torch.Generator().manual_seed(config.seed),
         )
 
@@ -99,7 +110,7 @@ class TrainingActivations:
 
     def _mixed(self) -> Iterator[tokens.Blocks]:
         """The text from its beginning, `_mixing` blocks of it shuffled at a time."""
-        read = blocks(self._config, self._model, "train")
+        read = blocks(self._config, self._model, "train", self._ranks)
         mixed = corpus.shuffled(read, self._mixing, random.Random(self._config.seed))
         return tokens.stacked(mixed, self._config.training.model_batch_blocks)
 

@@ -7,31 +7,66 @@ from dataclasses import asdict
 
 import torch
 
+from core.errors import SessionError
 from core.records import Densities, Notice, Progress, StepReport
 from core.session import Session
 from core.storage import replace_file
 from core.training import cached, checkpoint, data
+from core.training.ranks import Ranks
 
 Source = data.TrainingActivations | cached.CachedActivations
 """Batches of activations with a state."""
 
 
 def restored(
-    session: Session, device: torch.device, batches: Source
+    session: Session, device: torch.device, batches: Source, ranks: Ranks
 ) -> Generator[Progress | Notice, None, checkpoint.State | None]:
-    """Bring the batches and the metrics to where the newest checkpoint is; returns what `loop.train` goes on from."""
-    found, torn = checkpoint.load(session, device)
-    session.cut_metrics(found.step if found else 0)
+    """Bring the batches and the metrics to where the newest checkpoint is; returns what `loop.train` goes on from.
+
+    Raises SessionError where the checkpoint is of another number of processes.
+    """
+    found, torn = checkpoint.load(session, device, ranks.rank)
+    ranks.require_same(found.step if found else 0, f"the processes found different checkpoints of {session.name!r}")
+    if ranks.first:
+        session.cut_metrics(found.step if found else 0)
     if found is None:
         return None
+    world = found.parts.get("ranks", {}).get("world", 1)
+    if world != ranks.world:
+        raise SessionError(
+            f"the checkpoint of step {found.step:,} was written by {world} process{'es' * (world > 1)}, and "
+            f"{ranks.world} would go on from it",
+            hint=f"start as many as then, or `sae-tui clone {session.name}` begins the same run anew",
+        )
     for step in torn:
         yield Notice(message=f"the checkpoint of step {step:,} is torn and removed")
-    checkpoint.forget(session, torn)
+    if ranks.first:
+        checkpoint.forget(session, torn)
     yield Notice(message=f"training goes on from the checkpoint of step {found.step:,}")
     if changed := checkpoint.differences(found.made_with):
         yield Notice(message=f"not as it was at the checkpoint, so the last bits may differ: {changed}")
     yield from batches.restore(found.parts.pop("data"))
     return found.parts["run"]
+
+
+def parts(
+    session: Session, ranks: Ranks, state: checkpoint.State, batches: Source
+) -> dict[str, checkpoint.State]:  # fmt: skip
+    """What the first process writes into a checkpoint, once the others have left the state of their batches for it.
+
+    All processes call it. Raises OSError in the first where another could not write.
+    """
+    data = batches.state()
+    written = True
+    if not ranks.first:
+        try:
+            checkpoint.save_data(session, ranks.rank, data)
+        except OSError:
+            written = False
+    if not ranks.all_say(written) and ranks.first:
+        raise OSError("another process could not write its part")
+    alone = {"run": state, "data": data}
+    return alone if ranks.world == 1 else {**alone, "ranks": {"world": ranks.world}}
 
 
 def shown(session: Session, densities: Densities) -> None:

@@ -16,6 +16,7 @@ from core.config import RunConfig
 from core.errors import CorpusError, SaeTuiError
 from core.records import Densities, Notice, Progress, StepReport
 from core.sae.base import SAE
+from core.training.ranks import ALONE, Ranks
 from core.training.run import Run
 
 Batches = Iterable[Float[Tensor, "batch d_in"] | int]
@@ -32,7 +33,7 @@ RETRY_S = 60.0
 
 def train(
     sae: SAE, batches: Batches, config: RunConfig, *, save: Save, watch: Watch = lambda *_: None,
-    start: SAE | None = None, resumed: dict[str, Any] | None = None,
+    start: SAE | None = None, resumed: dict[str, Any] | None = None, ranks: Ranks = ALONE,
 ) -> Generator[StepReport | Densities | Progress | Notice, None, None]:  # fmt: skip
     """Train `sae` in place until the budget is spent or the batches end.
 
@@ -41,24 +42,29 @@ def train(
     that had not come then, training goes on as if it had not been interrupted. A checkpoint that cannot be written is
     said and tried again; when the generator is closed, that raises its OSError. Raises DivergedError, keeping the last
     checkpoint, where the loss is not a number; CorpusError where no batch comes.
+
+    Where several processes train, `batches` are this one's rows of each batch. They step, save and end together; what
+    the first one's `save` raises counts.
     """
     stream = iter(batches)
     if resumed is None:
         first = yield from _first(stream, min(config.training.buffer_activations, config.budget.activations))
-        run = Run.begun(sae, config, first, start)
-        if told := run.inputs.told(len(first)):
+        whole = ranks.gathered(first)
+        run = Run.begun(sae, config, whole, start, ranks)
+        if told := run.inputs.told(len(whole)):
             yield Notice(message=told)
         stream = itertools.chain([first], stream)
     else:
-        run = Run.restored(sae, config, resumed)
+        run = Run.restored(sae, config, resumed, ranks)
     checkpoints = _Checkpoints(config, save, run.steps_done)
     try:
         yield from _steps(run, stream, checkpoints, watch)
-    except (GeneratorExit, SaeTuiError, OSError):
-        if run.whole and checkpoints.behind(run):
+        last = ranks.first_says(checkpoints.behind(run))
+    except (GeneratorExit, SaeTuiError, OSError) as error:
+        if run.whole and ranks.leave(error) and ranks.first_says(checkpoints.behind(run)):
             checkpoints.write(run)
         raise
-    if checkpoints.behind(run):
+    if last:
         yield from checkpoints.tried(run)
 
 
@@ -76,16 +82,20 @@ def _steps(
 ) -> Generator[StepReport | Densities | Progress | Notice, None, None]:
     """The steps that are left of the budget."""
     budget, told = run.config.budget.total, 0.0
-    while run.activations < budget and (x := next(batches, None)) is not None:
+    while run.activations < budget:
+        x = next(batches, None)
         if not isinstance(x, int):
-            run.step(x[: budget - run.activations])
+            x = x if x is None else x[: budget - run.activations]
+            if not run.ranks.rows(x) or x is None:
+                return
+            run.step(x)
             watch(run.steps_done, run.made)
             if run.steps_done % run.config.training.log_every_steps == 0:
                 yield run.report()
                 if time.monotonic() >= told:
                     yield run.densities()
                     told = time.monotonic() + DENSITIES_S
-            if checkpoints.due(run):
+            if run.ranks.first_says(checkpoints.due(run)):
                 yield from checkpoints.tried(run)
         yield Progress(phase="training", done=run.activations, total=budget, unit="activations")
 

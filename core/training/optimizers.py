@@ -17,7 +17,7 @@ from core.errors import ConfigError
 
 BETA = 0.9
 THRESHOLD_RATE = 10.0
-"""A threshold has as far to go as a code's values reach, an entry of a unit row 1/√d_in of that. At the rate of the rest
+"""A threshold has as far to go as the values of a code, an entry of a unit row 1/√d_in of that. At the rate of the rest
 JumpReLU's thresholds were at 0.6 after 200 steps, and 79 features active where 32 were wanted; at ten times it, 28 to
 30."""
 
@@ -25,8 +25,8 @@ JumpReLU's thresholds were at 0.6 after 200 steps, and 79 features active where 
 class Signum(Optimizer):
     """`w ← w − lr · sign(m)`, m the mean of the gradients that forgets at β."""
 
-    def __init__(self, weights: Iterable[Tensor], *, lr: float) -> None:
-        super().__init__(weights, {"lr": lr})
+    def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float) -> None:
+        super().__init__(groups, {"lr": lr})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]

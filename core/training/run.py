@@ -16,9 +16,10 @@ from core.config import RunConfig
 from core.errors import DivergedError
 from core.records import Densities, StepReport
 from core.sae.base import SAE, Losses
-from core.training import optimizers, schedules, starting
+from core.training import optimizers, schedules, starting, thresholds
 from core.training.coefficient import Coefficient
 from core.training.inputs import Inputs
+from core.training.ranks import ALONE, Ranks
 from core.training.resampling import resample
 
 DENSITY_OVER = 100_000
@@ -32,9 +33,9 @@ DECADES, BINS = 5, 25
 class Run:
     """The optimiser, the counts of silence and the clock of one training."""
 
-    def __init__(self, sae: SAE, config: RunConfig, inputs: Inputs) -> None:
-        self.sae, self.config, self.inputs = sae, config, inputs
-        self.optimizer = optimizers.build(config.training.optimizer, sae.parameters(), config.training.lr)
+    def __init__(self, sae: SAE, config: RunConfig, inputs: Inputs, ranks: Ranks = ALONE) -> None:
+        self.sae, self.config, self.inputs, self.ranks = sae, config, inputs, ranks
+        self.optimizer = optimizers.build(config.training.optimizer, sae.named_parameters(), config.training.lr)
         self.coefficient = Coefficient(sae, config)
         self.silent_for = torch.zeros(sae.d_sae, dtype=torch.long, device=sae.b_dec.device)
         self.density = torch.zeros(sae.d_sae, device=sae.b_dec.device)
@@ -48,22 +49,30 @@ class Run:
         sae.precision = getattr(torch, config.training.precision)
 
     @classmethod
-    def begun(cls, sae: SAE, config: RunConfig, x: Float[Tensor, "batch d_in"], start: SAE | None) -> "Run":
-        """A training from its beginning: inputs, and weights without a `start`, are as the first batch `x` is."""
+    def begun(
+        cls, sae: SAE, config: RunConfig, x: Float[Tensor, "batch d_in"], start: SAE | None, ranks: Ranks = ALONE
+    ) -> "Run":
+        """A training from its beginning: inputs, and weights without a `start`, are as the first batch `x` is.
+
+        `x` is the whole batch, also where several processes train.
+        """
         torch.manual_seed(config.seed)  # for what is drawn in steps
-        run = cls(sae, config, Inputs.fitted(config.sae.normalize, x))
+        run = cls(sae, config, Inputs.fitted(config.sae.normalize, x), ranks)
         if start is not None:
             starting.take(sae, start, run.inputs)
         else:
             b_dec = starting.b_dec(config.sae.b_dec_init, run.inputs.apply(x))
             sae.initialise(b_dec, torch.Generator().manual_seed(config.seed))
+            if config.sae.target_l0 is not None and not config.sae.fixed_k:
+                thresholds.begin(sae, run.inputs.apply(x), target=config.sae.target_l0)
+        ranks.begin_alike(sae)
         run.mean_weights = [w.detach().clone() for w in sae.parameters()] if run.mean_weights else []
         return run
 
     @classmethod
-    def restored(cls, sae: SAE, config: RunConfig, state: dict[str, Any]) -> "Run":
+    def restored(cls, sae: SAE, config: RunConfig, state: dict[str, Any], ranks: Ranks = ALONE) -> "Run":
         """A training that goes on from a `state()`."""
-        run = cls(sae, config, Inputs.restored(config.sae.normalize, state))
+        run = cls(sae, config, Inputs.restored(config.sae.normalize, state), ranks)
         sae.load_state_dict(_beneath(state, "sae/"))
         optimizers.restore(run.optimizer, sae.named_parameters(), _beneath(state, "optimizer/"))
         run.coefficient.restore(state)
@@ -115,13 +124,17 @@ class Run:
         return made
 
     def step(self, x: Float[Tensor, "batch d_in"]) -> None:
-        """One optimiser step on raw activations. Raises DivergedError before a bad loss touches the weights."""
+        """One optimiser step on raw activations, of which other processes may have theirs.
+
+        Raises DivergedError before a bad loss touches the weights.
+        """
         self.whole = False
         x = self.inputs.apply(x)
         self._set_pace()
         warm = schedules.warmth(self.steps_done, self._warmup_steps)
         losses = self.sae.losses(x, dead=self.dead(), warmth=warm)
-        total = losses.total.item()
+        together = self._together(losses)
+        total = together.total.item()
         if not math.isfinite(total):
             raise DivergedError(
                 f"the loss became {total} at step {self.steps_done + 1}",
@@ -130,21 +143,32 @@ class Run:
         for optimizer in self.optimizer:
             optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
+        self.ranks.average_gradients(self.sae)
         self.sae.constrain_gradients()
         for optimizer in self.optimizer:
             optimizer.step()
         self.sae.constrain()
-        self._count(losses.fired, len(x))
-        self.coefficient.follow(float(losses.l0), self.activations / self.config.budget.total)
+        self._count(together.fired, self.ranks.whole(len(x)))
+        self.coefficient.follow(float(together.l0), self.activations / self.config.budget.total)
         for weights, mean in zip(self.sae.parameters(), self.mean_weights, strict=False):
             mean.lerp_(weights.detach(), 1 - self.config.training.ema_decay)
         every = self.config.training.resample_every_steps
         if every and self.steps_done % every == 0 and self.steps_done <= self.steps * (1 - self._decay_share):
             dead = self.dead()
-            resample(self.sae, x, dead, self.optimizer)
+            resample(self.sae, self.ranks.gathered(x), dead, self.optimizer)
             self.silent_for[dead] = 0
-        self.last = (x, Losses(*(figure.detach() for figure in losses)))
+        self.last = (x, Losses(*(figure.detach() for figure in together)))
         self.whole = True
+
+    def _together(self, losses: Losses) -> Losses:
+        """The losses on the whole batch; a threshold that each process has moved becomes their mean."""
+        if self.ranks.world == 1:
+            return losses
+        buffers = list(self.sae.buffers())
+        figures = self.ranks.means([*losses[:-1], *buffers])
+        for buffer, mean in zip(buffers, figures[len(losses) - 1 :], strict=True):
+            buffer.copy_(mean)
+        return Losses(*figures[: len(losses) - 1], fired=self.ranks.total(losses.fired))
 
     @property
     def steps(self) -> int:
@@ -169,9 +193,7 @@ class Run:
             self.steps_done, self.steps, warmup_steps=training.warmup_steps, decay=training.decay,
             decay_share=training.decay_share, floor=training.lr_floor,
         )  # fmt: skip
-        for optimizer in self.optimizer:
-            for group in optimizer.param_groups:
-                group["lr"] = training.lr * factor
+        optimizers.set_rate(self.optimizer, training.lr * factor)
         self.sae.progress = self.activations / self.config.budget.total
 
     def _count(self, fired: Int[Tensor, " d_sae"], n: int) -> None:
@@ -198,7 +220,8 @@ class Run:
         """The last step, as a reader sees it."""
         assert self.last is not None
         x, losses = self.last
-        variance = (x - x.mean(dim=0)).double().pow(2).sum(dim=1).mean()
+        [mean] = self.ranks.means([x.mean(dim=0)])
+        [variance] = self.ranks.means([(x - mean).double().pow(2).sum(dim=1).mean()])
         now = time.monotonic()
         dead, dense = int(self.dead().sum()), int((self.density > DENSE_ABOVE).sum())
         speed = (self.activations - self.reported_activations) / max(now - self.reported, 1e-9)

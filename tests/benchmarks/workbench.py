@@ -10,6 +10,8 @@ figure for the step rate of a job is worth no more than the quiet around it. The
 import argparse
 import contextlib
 import functools
+import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -27,12 +29,15 @@ import psutil
 from core import config
 from core.session import Session, listing
 from core.status import Status
+from core.storage import replace_file
 from tests import stand_in
 from tests.terminal import Terminal
 
 REPOSITORY = Path(__file__).parents[2]
 SIZE = (120, 36)
 LIVE = "bench-live"
+DENSITIES_S = 2.0
+"""How often a training says how often features fire."""
 MILLION = "bench-million"
 ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
 SCREENS = {
@@ -352,11 +357,9 @@ def job(bench: Bench, hertz: float, *, work: bool = False) -> Iterator[Session]:
 
 
 def _report(path: Path, hertz: float, work: bool) -> None:
-    from tests.sae_tui.conftest import step_line
-
-    session, step, beat = Session(path), 0, 0.0
+    session, step, beat, told = Session(path), 0, 0.0, 0.0
     for step in range(1, 2_001):  # there is a past to be drawn
-        session.append_metrics(step_line(step, 20_000))
+        session.append_metrics(_line(step))
     following = time.monotonic()
     while True:
         if time.monotonic() - beat >= 1.0:
@@ -372,9 +375,22 @@ def _report(path: Path, hertz: float, work: bool) -> None:
             time.sleep(max(0.0, following - time.monotonic()))
         if time.monotonic() >= following:
             following += 1 / hertz
-            session.append_metrics(step_line(step, 20_000))
+            session.append_metrics(_line(step))
+            if time.monotonic() - told >= DENSITIES_S:
+                told = time.monotonic()
+                counts = [round(3_000 * math.exp(-(((bin_ - 16 + step % 7 / 20) / 3) ** 2))) for bin_ in range(25)]
+                found = {"step": step, "low": -5, "high": 0, "counts": counts, "rarer": step % 50}
+                replace_file(session.densities_path, json.dumps(found))
         if work:
             (path / "steps").write_text(str(step))
+
+
+def _line(step: int) -> dict[str, float]:
+    """A step of a training whose penalty follows a target."""
+    from tests.sae_tui.conftest import step_line
+
+    noise = math.sin(step * 12.9898)
+    return {**step_line(step, 20_000), "coefficient": 3 - 40 / step + 0.01 * noise, "dense": 300 + round(30 * noise)}
 
 
 def _with(status: Status, **changes: object) -> Status:

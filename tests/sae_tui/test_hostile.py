@@ -162,7 +162,7 @@ def test_hostile_text_on_every_screen_reaches_the_terminal_as_text_alone(hostile
     walk(terminal, "ctrl+j", "ctrl+r", "down", "down", "escape", "escape", "t", "j", "l", "y", "escape")
     assert_harmless(terminal, copies=8)
     terminal.press("ctrl+q")
-    assert terminal.wait(3) == 0
+    assert terminal.wait(15) == 0
     assert_harmless(terminal, copies=8)
 
 

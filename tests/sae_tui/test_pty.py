@@ -73,7 +73,7 @@ def test_it_opens_on_an_empty_folder_and_leaves_the_terminal_as_it_was(opened, t
         terminal.press("escape")
     terminal.settle()
     terminal.press("ctrl+q")
-    assert terminal.wait(3) == 0
+    assert terminal.wait(15) == 0
     assert_restored(terminal)
     assert "Traceback" not in terminal.sent.decode()
 
@@ -83,7 +83,7 @@ def test_sigterm_ends_it_orderly_and_says_so(opened, sessions_root):
     terminal.wait_for(TITLE)
     terminal.settle()
     terminal.signal(signal.SIGTERM)
-    assert terminal.wait(3) == 128 + signal.SIGTERM
+    assert terminal.wait(15) == 128 + signal.SIGTERM
     assert_restored(terminal)
 
 
@@ -126,7 +126,7 @@ def test_quitting_does_not_wait_for_a_query(opened, sessions_root):
     terminal.wait_for("running")
     terminal.drain(0.2)
     began = terminal.press("ctrl+q")
-    assert terminal.wait(5) == 0
+    assert terminal.wait(15) == 0
     assert time.perf_counter() - began < 2  # it is 0.3 s where nothing else runs
     assert_restored(terminal)
 
