@@ -78,7 +78,7 @@ async def test_it_begins_with_a_preset_a_free_name_and_what_it_will_cost(session
         await pilot.press("down", "down", "down")
         await pilot.pause()
         assert "Hook point in TransformerLens' names" in words(page, "#help")
-        assert "Adam's learning rate" in note(page, "training.lr")
+        assert "learning rate after the warm-up" in note(page, "training.lr")
         shown = {row.entry.name for row in page._form.shown()}
         assert "sae.k" in shown and "sae.l1_coefficient" not in shown and "seed" not in shown
 
@@ -171,13 +171,14 @@ async def test_presets_are_gone_through_and_each_keeps_what_was_typed(sessions_r
         page = await opened(pilot)
         await typed(pilot, "sae.k", "9")
         page._form.go_to(page._form.row("preset"))
-        await pilot.press("right")
-        await pilot.pause(0.1)
+        while page._preset != "relu":
+            await pilot.press("right")
+        await until(lambda: page._session_name == "smollm2-l10-relu")
         assert page._texts["sae.architecture"] == "relu" and page._session_name == "smollm2-l10-relu"
         assert {"sae.l1_coefficient", "sae.k"} & {row.entry.name for row in page._form.shown()} == {
             "sae.l1_coefficient"
         }
-        await pilot.press("right")
+        await pilot.press("right", "right")
         assert page._texts["budget.activations"] == "1,000,000"
         await pilot.press("right")
         assert page._preset == "demo" and page._texts["sae.k"] == "9"

@@ -28,8 +28,11 @@ WIDE, NARROW = (160, 45), (80, 24)
 
 async def opened(app, pilot, feature):
     """The page, with the feature shown."""
+    before = app.screen
     app.open_feature(feature)
-    await until(lambda: app.screen._card.feature == feature)
+    await until(
+        lambda: isinstance(app.screen, FeaturePage) and app.screen is not before and app.screen._card.feature == feature
+    )
     assert isinstance(app.screen, FeaturePage)
     return app.screen
 
