@@ -79,6 +79,12 @@ class Reconstruction:
         self.fired += active.sum(dim=0)
         self.n += len(x)
 
+    def measure(self, sae: SAE, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
+        """Add what `sae` makes of a batch; returns its code."""
+        z = sae.encode(x)
+        self.add(x, z, sae.decode(z, x))
+        return z
+
     @property
     def mean(self) -> Float[Tensor, " d_in"]:
         """The mean activation."""
@@ -138,19 +144,18 @@ class Beside:
     """The fvu_unmoved of an SAE as it was before its thresholds were moved; nothing where there is none."""
 
     def __init__(self, sae: SAE | None, device: torch.device) -> None:
-        self.sae = None if sae is None else sae.to(device)
-        self.sums = None if sae is None else Reconstruction(sae.d_in, sae.d_sae, device)
+        self.measured = None if sae is None else (sae.to(device), Reconstruction(sae.d_in, sae.d_sae, device))
 
     def add(self, x: Float[Tensor, "n d_in"]) -> None:
         """Add a batch."""
-        for part in x.split(2048):
-            if self.sae is not None and self.sums is not None:
-                z = self.sae.encode(part)
-                self.sums.add(part, z, self.sae.decode(z, part))
+        if self.measured is not None:
+            sae, sums = self.measured
+            for part in x.split(2048):
+                sums.measure(sae, part)
 
     def metrics(self) -> dict[str, float | None]:
         """`fvu_unmoved`, where there is one."""
-        return {} if self.sums is None else {"fvu_unmoved": self.sums.metrics()["fvu"]}
+        return {} if self.measured is None else {"fvu_unmoved": self.measured[1].metrics()["fvu"]}
 
 
 def evaluate(
@@ -229,9 +234,7 @@ def of_rows(
 
 def _add(sae: SAE, x: Float[Tensor, "n d_in"], half: Int[Tensor, " n"], sums: Reconstruction, halves: Halves) -> None:
     for part, of in zip(x.split(2048), half.split(2048), strict=True):
-        z = sae.encode(part)
-        sums.add(part, z, sae.decode(z, part))
-        halves.add(z, of)
+        halves.add(sums.measure(sae, part), of)
 
 
 def _cross_entropies(

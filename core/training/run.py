@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.config import RunConfig
 from core.errors import DivergedError
+from core.evaluate import DENSE_ABOVE
 from core.records import Densities, StepReport
 from core.sae.base import SAE, Losses
 from core.training import optimizers, schedules, starting, thresholds
@@ -24,8 +25,6 @@ from core.training.resampling import resample
 
 DENSITY_OVER = 100_000
 """Activations over which a feature's density is averaged; older ones count less and less."""
-DENSE_ABOVE = 0.1
-"""A feature with a larger density is called dense, as in `core.evaluate`."""
 DECADES, BINS = 5, 25
 """The histogram of densities: from 10^−DECADES to 1."""
 

@@ -77,6 +77,5 @@ def _margins(sae: SAE, x: Float[Tensor, "n d_in"]) -> Iterator[Float[Tensor, "n 
 def _measured(sae: SAE, x: Float[Tensor, "n d_in"]) -> dict[str, float | None]:
     sums = Reconstruction(sae.d_in, sae.d_sae, x.device)
     for part in x.split(max(1, ENTRIES // sae.d_sae)):
-        z = sae.encode(part)
-        sums.add(part, z, sae.decode(z, part))
+        sums.measure(sae, part)
     return sums.metrics()

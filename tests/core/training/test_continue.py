@@ -5,7 +5,7 @@ import torch
 
 from core import config, continuing, flow, jobs
 from core.errors import ConfigError, SessionError
-from core.records import Notice, Progress, StepReport
+from core.records import Notice, StepReport
 from core.sae.topk import TopK
 from core.session import Session
 from core.training import cached, checkpoint, data, loop, run
@@ -14,17 +14,6 @@ from tests.core.training.test_loop import data as toy_batches
 from tests.core.training.test_loop import parsed
 from tests.core.training.test_resume import left as left_of
 from tests.core.training.test_resume import same, until
-
-
-@pytest.fixture(scope="module")
-def load(toy_language_model):
-    """The model, loaded once."""
-
-    def given(_config):
-        yield Progress(phase="loading")
-        return toy_language_model
-
-    return given
 
 
 @pytest.fixture(scope="module")

@@ -32,17 +32,6 @@ def small(toy_values):
 
 
 @pytest.fixture(scope="module")
-def load(toy_language_model):
-    """The model, loaded once."""
-
-    def given(_config):
-        yield Progress(phase="loading")
-        return toy_language_model
-
-    return given
-
-
-@pytest.fixture(scope="module")
 def whole(small, load, tmp_path_factory):
     """Weights and metrics of a run that nobody interrupted."""
     session = session_with(tmp_path_factory.mktemp("whole"), small, "whole")

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from core import flow, storage
-from core.records import Progress, StepReport
+from core.records import StepReport
 from core.training import snapshots
 from tests.conftest import finished
 from tests.core.test_flow import session_with
@@ -24,17 +24,6 @@ def small(toy_values):
     training = {"batch_activations": 128, "buffer_activations": 512, "warmup_steps": 2, "model_batch_blocks": 4}
     training |= {"checkpoint_minutes": 1e-6, "dead_after_activations": 500, "snapshot_every_steps": 5}
     return {**toy_values, "budget": {"activations": 1_500}, "training": training}
-
-
-@pytest.fixture(scope="module")
-def load(toy_language_model):
-    """The model, loaded once."""
-
-    def given(_config):
-        yield Progress(phase="loading")
-        return toy_language_model
-
-    return given
 
 
 @pytest.fixture(scope="module")
