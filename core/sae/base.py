@@ -255,6 +255,36 @@ class UnitDecoder(SAE):
         super().constrain()
 
 
+class Thresholded(UnitDecoder):
+    """An SAE whose code is `z = u · 1[u > θ]`, with one θ ≥ 0 for each feature or for all; rows have unit norm."""
+
+    threshold: Tensor
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """With the threshold."""
+        return (*super().names, "threshold")
+
+    def code(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """`u · 1[u > θ]`, and nothing that is not positive, should a foreign θ be negative."""
+        return u.relu() * (u > self.threshold)
+
+    def margins(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """`u − θ`."""
+        return (u - self.threshold).where(u > 0, -torch.inf)
+
+    @torch.no_grad()
+    def raise_thresholds(self, by: float) -> None:
+        """`θ ← max(0, θ + by)`."""
+        self.threshold.add_(by).clamp_(min=0)
+
+    @torch.no_grad()
+    def fold_scale(self, scale: float) -> None:
+        """As `SAE.fold_scale`; `θ' = θ/s`, which keeps `u' > θ'`."""
+        super().fold_scale(scale)
+        self.threshold /= scale
+
+
 def squared_error(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"]) -> Float[Tensor, ""]:
     """`mean_t Σ_d (x̂ − x)²`: where every loss starts."""
     return (x_hat - x).pow(2).sum(dim=1).mean()

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from core.sae.base import SAE, Losses, losses, squared_error
+from core.sae.base import SAE, Losses, Thresholded, losses, squared_error
 from core.sae.sparse_ops import Encoder, SparseEntries, flat_nonzero
 from core.sae.topk import TopK
 
@@ -20,7 +20,7 @@ GUESS = 0.8
 """Candidates for the largest are looked for above this share of the threshold first: a sixth of the work."""
 
 
-class BatchTopK(TopK):
+class BatchTopK(Thresholded, TopK):
     """In training `z` holds the k·n largest entries of `relu(u)` over a batch of n; else `z = u · 1[u > t]`.
 
     `t ← t + RATE (smallest value kept − t)`, one for all features, beginning with the first batch's. On disk it is a
@@ -28,22 +28,12 @@ class BatchTopK(TopK):
     """
 
     architecture = "batchtopk"
-    threshold: Tensor
 
     def __init__(
         self, d_in: int, d_sae: int, k: int, *, aux_coefficient: float = 1 / 32, apply_b_dec_to_input: bool = True
     ) -> None:
         super().__init__(d_in, d_sae, k, aux_coefficient=aux_coefficient, apply_b_dec_to_input=apply_b_dec_to_input)
         self.register_buffer("threshold", torch.zeros(()))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """With the threshold."""
-        return (*super().names, "threshold")
-
-    def code(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
-        """`u · 1[u > t]`, and nothing that is not positive."""
-        return u.relu() * (u > self.threshold)
 
     encode_sparse = SAE.encode_sparse
 
@@ -75,18 +65,3 @@ class BatchTopK(TopK):
             least = values.min()
             self.threshold += (least - self.threshold) * (RATE if self.threshold > 0 else 1.0)
         return encoder.at(places)
-
-    def margins(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
-        """`u − t`: decoder rows have unit norm."""
-        return (u - self.threshold).where(u > 0, -torch.inf)
-
-    @torch.no_grad()
-    def raise_thresholds(self, by: float) -> None:
-        """`t ← max(0, t + by)`."""
-        self.threshold.add_(by).clamp_(min=0)
-
-    @torch.no_grad()
-    def fold_scale(self, scale: float) -> None:
-        """As `SAE.fold_scale`; `t' = t/s`."""
-        super().fold_scale(scale)
-        self.threshold /= scale

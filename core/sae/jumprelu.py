@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from core.sae.base import Losses, UnitDecoder, losses, squared_error
+from core.sae.base import Losses, Thresholded, losses, squared_error
 
 Penalty = Literal["step", "tanh", "quadratic"]
 Surrogate = Literal["rectangle", "sigmoid"]
@@ -19,7 +19,7 @@ REACH = {"rectangle": 0.5, "sigmoid": 6.0}
 """How far from a threshold, in bandwidths, a surrogate's gradient reaches; a sigmoid's is cut at 1 % of its height."""
 
 
-class JumpReLU(UnitDecoder):
+class JumpReLU(Thresholded):
     """`z = u · 1[u > θ]` with a threshold θ_j ≥ 0 for each feature.
 
     H is the step function, ε the bandwidth, r the surrogate's slope. Where a gradient has to pass a step:
@@ -42,15 +42,6 @@ class JumpReLU(UnitDecoder):
         self.bandwidth, self.surrogate, self.pre_act_coefficient = bandwidth, surrogate, pre_act_coefficient
         self.threshold_init = threshold
         self.threshold = nn.Parameter(torch.full((d_sae,), threshold))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """With the thresholds."""
-        return (*super().names, "threshold")
-
-    def code(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
-        """`u · 1[u > θ]`, and nothing that is not positive, should a foreign θ be negative."""
-        return u.relu() * (u > self.threshold)
 
     def losses(self, x: Float[Tensor, "n d_in"], *, dead: Bool[Tensor, " d_sae"], warmth: float) -> Losses:
         """`mean_t Σ_d (x̂ − x)² + warmth · λ · mean_t P_t + c · mean_t Σ_{j dead} relu(θ_j − u_j) ‖W_dec[j]‖`.
@@ -91,21 +82,6 @@ class JumpReLU(UnitDecoder):
         """With the first threshold."""
         super().begin_feature(features)
         self.threshold[features] = self.threshold_init
-
-    def margins(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
-        """`u − θ`: decoder rows have unit norm."""
-        return (u - self.threshold).where(u > 0, -torch.inf)
-
-    @torch.no_grad()
-    def raise_thresholds(self, by: float) -> None:
-        """`θ ← max(0, θ + by)`."""
-        self.threshold.add_(by).clamp_(min=0)
-
-    @torch.no_grad()
-    def fold_scale(self, scale: float) -> None:
-        """As `SAE.fold_scale`; `θ' = θ/s`, which keeps `u' > θ'`."""
-        super().fold_scale(scale)
-        self.threshold /= scale
 
     @torch.no_grad()
     def fold_decoder_norms(self) -> None:
