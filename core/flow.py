@@ -349,8 +349,9 @@ def analyze(session: Session, load: Loader = load_model, *, settings: Sequence[s
     if config.training.source:
         raise _without_model(session, config, "analysed")
     model, sae = yield from _loaded(session, config, load)
-    documents = corpus.documents(config.corpus, "test", seed=config.seed)
-    yield from collect.run(model, sae, documents, session, config)
+    yield from collect.run(
+        model, sae, lambda: corpus.documents(config.corpus, "test", seed=config.seed), session, config
+    )
     meta = {
         "session": session.name,
         "model": config.model.name,
@@ -361,6 +362,8 @@ def analyze(session: Session, load: Loader = load_model, *, settings: Sequence[s
         "d_sae": str(sae.d_sae),
         "corpus": config.corpus.name,
         "split": "test",
+        "strong": config.analysis.strong,
+        "map": config.analysis.map,
     }
     yield from build.build(session, meta, config.analysis)
 

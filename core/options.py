@@ -359,5 +359,19 @@ class AnalysisConfig(Part):
     band_examples: Count = Field(default=5, description="examples kept for each of those bands")
     histogram_bins: Count = Field(default=20, description="bins of a feature's activation histogram")
     top_tokens: Count = Field(default=10, description="tokens kept for each feature, and logits each way")
+    logit_bins: Count = Field(default=40, description="bins of the histogram of a feature's logit effects")
     neighbours: Count = Field(default=10, description="nearest decoder directions kept for each feature")
+    coactivations: Count = Field(default=10, description="features it fires together with kept for each feature")
+    neurons: Count = Field(default=3, description="dimensions of the activation kept for each feature")
+    strong: str = Field(
+        default="0.5x",
+        pattern=r"^\d+(\.\d+)?x?$",
+        description="above what an activation is strong: a number, or a multiple of the feature's p99 such as `0.5x`",
+    )
+    clusters: int = Field(
+        default=0, ge=0, description="clusters of decoder directions; 0: the square root of the number of features"
+    )
+    map: Literal["pca", "umap"] = Field(
+        default="pca", description="how decoder directions are laid out in two dimensions; umap needs `umap-learn`"
+    )
     keep_activations: bool = Field(default=False, description="keep the Parquet shards after they are in the database")

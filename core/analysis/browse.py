@@ -20,9 +20,12 @@ FACETS = {
     "all": "",
     "alive": "NOT dead",
     "dead": "dead",
-    "dense": "density > 0.1",
+    "dense": "dense",
+    "specialists": "specialist_score > 0",
+    "duplicates": "duplicate",
     "starred": "starred",
     "labelled": "label IS NOT NULL",
+    "unlabelled": "label IS NULL AND NOT dead",
 }
 """Kinds of features one looks at, and the condition of each."""
 SAID = ("label", "note", "tags", "starred")

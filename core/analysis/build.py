@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from core.analysis.connection import SCHEMA
 from core.errors import RunError
 from core.options import AnalysisConfig
 from core.records import Progress
@@ -70,7 +71,8 @@ def _threads() -> int:
 
 def _set_variables(connection: duckdb.DuckDBPyConnection, session: Session, config: AnalysisConfig) -> None:
     """What the queries read with `getvariable`."""
-    variables: dict[str, str | int] = {
+    strong = config.strong.removesuffix("x")
+    variables: dict[str, str | int | float | bool] = {
         "shards": glob.escape(str(session.activations_dir.resolve())),
         "snapshots": glob.escape(str(session.snapshots_path.resolve())) if session.snapshots_path.exists() else "",
         "top_examples": config.top_examples,
@@ -78,6 +80,8 @@ def _set_variables(connection: duckdb.DuckDBPyConnection, session: Session, conf
         "band_examples": config.band_examples,
         "histogram_bins": config.histogram_bins,
         "top_tokens": config.top_tokens,
+        "strong": float(strong),
+        "strong_by_p99": strong != config.strong,
         "threads": _threads(),
     }
     for name, value in variables.items():
@@ -87,7 +91,10 @@ def _set_variables(connection: duckdb.DuckDBPyConnection, session: Session, conf
 def _write_meta(connection: duckdb.DuckDBPyConnection, meta: Mapping[str, str]) -> None:
     """The table `meta(key, value)`: what is given, and what this analysis stands on."""
     connection.execute("CREATE TABLE meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL)")
-    given = {**meta, "analysed_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "duckdb": duckdb.__version__}
+    given = {
+        **meta, "schema": SCHEMA, "analysed_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "duckdb": duckdb.__version__,
+    }  # fmt: skip
     connection.executemany("INSERT INTO meta VALUES (?, ?)", [[k, v] for k, v in given.items()])
     connection.execute("""
         INSERT INTO meta

@@ -25,6 +25,8 @@ LABELS = {
     "starred": "BOOLEAN", "source": "VARCHAR", "at": "TIMESTAMP",
 }  # fmt: skip
 """The table `labels`, of all sessions that are open: name and type of each column."""
+SCHEMA = "2"
+"""Of the tables, kept in `meta`: a database with another was made by another version of this program."""
 RESERVED = {"main", "memory", "temp", "system", "information_schema", "pg_catalog"}
 """Names in DuckDB that no session may take."""
 
@@ -68,6 +70,12 @@ def _attach(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) 
             )
         try:
             connection.execute(f"ATTACH {_quoted(str(path.resolve()), chr(39))} AS s{number} (READ_ONLY)")
+            made = connection.execute(f"SELECT value FROM s{number}.main.meta WHERE key = 'schema'").fetchone()
+            if made != (SCHEMA,):
+                raise QueryError(
+                    f"the feature database of session {session.name} was made by another version of sae-tui",
+                    hint=f"make it anew with `sae-tui analyze {session.name}`",
+                )
             schemas = [] if session.name in taken else [session.name]
             taken.add(session.name)
             for schema in schemas:

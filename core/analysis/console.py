@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 STOP_S = 0.3
 """How long a query that is stopped may take to end before it is let go of."""
-ORDER = ("features", "feature_tokens", "examples", "activations", "tokens", "documents", "logits", "neighbours")
+ORDER = (
+    "features", "feature_tokens", "feature_categories", "examples", "activations", "tokens", "documents", "logits",
+    "neighbours", "coactivations", "clusters", "snapshots",
+)  # fmt: skip
 """Tables that come first in a list of all, in this order."""
 ONE_ROW = {
     "features": "a feature and its statistics",
@@ -36,6 +39,10 @@ ONE_ROW = {
     "histogram": "one bar of a feature's histogram",
     "feature_categories": "a feature in one category",
     "coactivations": "two features that fire together",
+    "clusters": "a cluster of decoder directions, or two joined",
+    "alignment": "a large entry of a decoder direction",
+    "correlations": "a dimension of the activation that goes with a feature",
+    "logit_histogram": "one bar of a feature's logit effects",
     "snapshots": "a feature at a step of training",
     "labels": "what a person said of a feature",
     "meta": "a fact about the analysis",

@@ -29,9 +29,17 @@ FROM read_parquet(getvariable('shards') || '/documents.parquet')
 JOIN (SELECT doc, count(doc_pos) AS n_tokens FROM tokens GROUP BY doc) USING (doc)
 ORDER BY doc;
 
--- What later files count in: block, token and category of each counted position.
+-- What later files count in: block, token, category and half of each counted position. A half is every other document.
+CREATE TEMP TABLE categories AS
+SELECT
+    doc,
+    category,
+    dense_rank() OVER (ORDER BY category) AS category_id,
+    (row_number() OVER (ORDER BY doc) - 1) % 2 AS half
+FROM documents;
+
 CREATE TEMP TABLE places AS
-SELECT token_idx, block, token_id, category_id
+SELECT token_idx, block, token_id, category_id, half
 FROM tokens
-JOIN (SELECT doc, dense_rank() OVER (ORDER BY category) AS category_id FROM documents) USING (doc)
+JOIN categories USING (doc)
 WHERE counted;

@@ -5,16 +5,28 @@
 --   lift           P(token | the feature fires) / P(token), over counted tokens: 1 where they have nothing to do
 --                  with each other
 --
--- By the way, for 40_features.sql: `token_entropies`, the entropy in nats of the token a firing falls on,
--- H = sum of p ln(1/p) with p = firings on the token / firings, over all tokens.
+-- For 40_features.sql:
+-- token_entropies  the entropy in nats of the token a firing falls on, H = sum of p ln(1/p) with
+--                  p = firings on the token / firings, over all tokens
+-- halves           how often a feature fired in each half of the documents, and the cosine of both counts by token:
+--                  1 where it fires on the same tokens in both, 0 where on others or in one half only
 
 -- Sums of floating-point numbers are the same every time only if added in the same order; this costs little.
 SET threads = 1;
 
 CREATE TEMP TABLE token_firings AS
-SELECT feature, token_id, count(*) AS n, avg(value) AS mean
+SELECT feature, token_id, count(*) AS n, avg(value) AS mean, count(*) FILTER (half = 0) AS n_a
 FROM activations JOIN places USING (token_idx)
 GROUP BY feature, token_id;
+
+CREATE TEMP TABLE halves AS
+SELECT
+    feature,
+    sum(n_a) AS n_a,
+    sum(n - n_a) AS n_b,
+    sum(n_a * (n - n_a)) / nullif(sqrt(sum(n_a * n_a)) * sqrt(sum((n - n_a) * (n - n_a))), 0) AS token_stability
+FROM token_firings
+GROUP BY feature;
 
 CREATE TEMP TABLE token_entropies AS
 SELECT feature, sum(t.n / s.n * ln(s.n / t.n)) AS token_entropy

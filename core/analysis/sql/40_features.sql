@@ -1,55 +1,36 @@
--- features       one row a feature, from 0 to d_sae - 1. Columns from `mean` to `p99`, `top_token` and the entropies
---                are NULL where it never fired.
+-- features       one row a feature, from 0 to d_sae - 1. Columns from `mean` to `p99`, `top_token`, the entropies and
+--                `token_stability` are NULL where it never fired.
 --   n              counted tokens on which it is active
 --   density        n / counted tokens
 --   mean, std, max of its active values; std is that of the population: 0 where it fired once
 --   p50, p90, p99  percentiles of its active values, interpolated linearly between neighbours
 --   decoder_norm   ‖W_dec[feature]‖
 --   encoder_norm   ‖W_enc[:, feature]‖
+--   encoder_cosine cosine of the two
 --   bias           b_enc[feature]
 --   threshold      what a pre-activation must pass; NULL for architectures without one
 --   dead           it did not fire in this analysis, whatever it did in training
+--   dense          density > 0.1
+--   duplicate      its decoder direction has a cosine above 0.9 with that of another feature
 --   top_token      text of the token it fires on most often
 --   token_entropy  in nats, of the token a firing falls on: 0 for a feature of one token
 --   category_entropy  in nats, of the category of the document a firing falls in; NULL where there are no categories
-
--- Percentile p of n values lies at (n - 1) p / 100 from the weakest: between two rows, found by their rowids.
-CREATE TEMP TABLE percentiles AS
-WITH marks AS (
-    SELECT
-        feature,
-        percent,
-        (n - 1) * percent // 100 AS below,
-        (n - 1) * percent % 100 / 100 AS share,
-        first_row + n - 1 AS weakest
-    FROM spans, (VALUES (50), (90), (99)) AS t (percent)
-),
-corners AS (
-    SELECT feature, percent, weakest - below AS row_id, 1 - share AS weight FROM marks
-    UNION ALL
-    SELECT feature, percent, weakest - below - 1, share FROM marks WHERE share > 0
-)
-SELECT feature, percent, sum(weight * value) AS value
-FROM corners JOIN (SELECT rowid AS row_id, value FROM activations) USING (row_id)
-GROUP BY feature, percent;
-
-CREATE TEMP TABLE category_entropies AS
-WITH firings AS (
-    SELECT feature, category_id, count(*) AS n
-    FROM activations JOIN places USING (token_idx)
-    GROUP BY feature, category_id
-)
-SELECT feature, sum(f.n / s.n * ln(s.n / f.n)) AS category_entropy
-FROM firings f JOIN spans s USING (feature)
-WHERE EXISTS (FROM documents WHERE category <> '')
-GROUP BY feature;
+--   specialist_category, specialist_score  where it is strong in the most documents, and how many more those are
+--                  than in all other categories together: above 0 for a specialist; NULL where it is strong nowhere
+--   density_a, density_b  its density in every other document, and in those between: how far a density can be trusted
+--   token_stability  cosine of how often it fired on each token in both halves: 1 where they agree
+--   birth, death   the steps between which it was active in training (see 16_snapshots.sql)
+--   cluster, x, y  of its decoder direction (see 70_clusters.sql)
 
 CREATE TABLE features AS
 WITH moments AS (
     SELECT feature, avg(value) AS mean, stddev_pop(value) AS std FROM activations GROUP BY feature
 ),
 counted AS (
-    SELECT count(*) AS tokens FROM places
+    SELECT count(*) AS tokens, count(*) FILTER (half = 0) AS in_a, count(*) FILTER (half = 1) AS in_b FROM places
+),
+alike AS (
+    SELECT feature, max(cosine) > 0.9 AS duplicate FROM neighbours GROUP BY feature
 )
 SELECT
     w.feature,
@@ -63,12 +44,25 @@ SELECT
     p99.value AS p99,
     decoder_norm,
     encoder_norm,
+    encoder_cosine,
     bias,
     threshold,
     s.n IS NULL AS dead,
+    coalesce(s.n, 0) / tokens > 0.1 AS dense,
+    coalesce(duplicate, false) AS duplicate,
     (SELECT arg_min(text, (-t.n, t.token_id)) FROM feature_tokens t WHERE t.feature = w.feature) AS top_token,
     token_entropy,
-    category_entropy
+    category_entropy,
+    specialist_category,
+    specialist_score,
+    coalesce(n_a, 0) / nullif(in_a, 0) AS density_a,
+    coalesce(n_b, 0) / nullif(in_b, 0) AS density_b,
+    CASE WHEN s.n IS NOT NULL THEN coalesce(token_stability, 0) END AS token_stability,
+    birth,
+    death,
+    cluster,
+    x,
+    y
 FROM read_parquet(getvariable('shards') || '/weights.parquet') w
 CROSS JOIN counted
 LEFT JOIN spans s USING (feature)
@@ -78,6 +72,11 @@ LEFT JOIN percentiles p90 ON p90.feature = w.feature AND p90.percent = 90
 LEFT JOIN percentiles p99 ON p99.feature = w.feature AND p99.percent = 99
 LEFT JOIN token_entropies USING (feature)
 LEFT JOIN category_entropies USING (feature)
+LEFT JOIN specialists USING (feature)
+LEFT JOIN halves USING (feature)
+LEFT JOIN alike USING (feature)
+LEFT JOIN lives USING (feature)
+LEFT JOIN read_parquet(getvariable('shards') || '/structure.parquet') USING (feature)
 ORDER BY w.feature;
 
 -- What follows adds nothing up but counts.

@@ -9,13 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.analysis import build
+from core.analysis import build, coactivations
 from core.options import AnalysisConfig
 from core.session import Session
 
 N_FEATURES, N_BLOCKS, CONTEXT, N_IDS = 12, 14, 8, 6
-SILENT, ONCE, EQUAL, ALWAYS = 0, 1, 2, 3
-"""Features that never fire, fire once, fire with one value, fire on every counted token."""
+SILENT, ONCE, EQUAL, ALWAYS, ALIKE = 0, 1, 2, 3, 4
+"""Features that never fire, fire once, fire with one value, fire on every counted token; and one that has a duplicate."""
+CLUSTERS = np.array([0] * 6 + [1] * 4 + [2] * 2)
+"""Of each feature. 0 and 1 are joined as 3, and that with 2 as 4."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def random_case(session: Session, seed: int, categories: bool) -> Case:
     f = np.arange(N_FEATURES)
     write(folder / "weights.parquet", {
         "feature": f, "decoder_norm": np.ones(N_FEATURES), "encoder_norm": np.ones(N_FEATURES) * 2,
+        "encoder_cosine": np.full(N_FEATURES, 0.25),
         "bias": -f / 10, "threshold": pa.nulls(N_FEATURES, pa.float32()),
     })  # fmt: skip
     write(folder / "logits.parquet", {
@@ -109,10 +112,26 @@ def random_case(session: Session, seed: int, categories: bool) -> Case:
         "rank": np.zeros(2 * N_FEATURES, int), "token_id": np.tile(np.array([1, 2]), N_FEATURES),
         "value": np.tile(np.array([3.0, -3.0]), N_FEATURES),
     })  # fmt: skip
+    nothing = np.zeros(N_FEATURES, int)
     write(folder / "neighbours.parquet", {
-        "feature": f, "rank": np.zeros(N_FEATURES, int), "other": (f + 1) % N_FEATURES,
-        "cosine": np.full(N_FEATURES, 0.5),
+        "feature": f, "rank": nothing, "other": (f + 1) % N_FEATURES, "cosine": np.where(f == ALIKE, 0.95, 0.5),
     })  # fmt: skip
+    write(folder / "logit_histogram.parquet", {
+        "feature": f, "bin": nothing, "lo": f - 1.0, "hi": f + 1.0, "n": nothing + N_IDS,
+    })  # fmt: skip
+    write(folder / "alignment.parquet", {
+        "feature": f, "rank": nothing, "neuron": f + 3, "weight": -f / 20, "share": f / 20,
+    })  # fmt: skip
+    write(folder / "correlations.parquet", {
+        "feature": f, "rank": nothing, "neuron": f + 2, "pearson": f / 20, "cosine": f / 30,
+    })  # fmt: skip
+    write(folder / "structure.parquet", {"feature": f, "cluster": CLUSTERS, "x": f / 2, "y": -f / 2})
+    write(folder / "clusters.parquet", {
+        "cluster": np.arange(5), "parent": np.array([3, 3, 4, 4, -1]), "n": np.array([6, 4, 2, 10, 12]),
+        "height": np.array([0, 0, 0, 0.25, 0.75]), "x": np.zeros(5), "y": np.ones(5),
+    })  # fmt: skip
+    for _ in coactivations.write(folder, N_FEATURES, int(counted.sum()), 5):
+        pass
     return Case(session, code, token_id, doc, doc_pos, block, counted, names)
 
 

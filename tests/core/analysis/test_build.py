@@ -11,7 +11,7 @@ import pytest
 from core.analysis import build
 from core.errors import RunError
 from core.options import AnalysisConfig
-from tests.core.analysis.conftest import ALWAYS, EQUAL, N_FEATURES, N_IDS, ONCE, SILENT
+from tests.core.analysis.conftest import ALIKE, ALWAYS, CLUSTERS, EQUAL, N_FEATURES, N_IDS, ONCE, SILENT
 
 
 def table(case, sql):
@@ -28,16 +28,42 @@ def entropy(labels):
     return float(-(p * np.log(p)).sum())
 
 
-def naive_features(case):
+def strong_docs(case, f, strong):
+    """Of each category, in how many documents the feature is strong: `strong` as the configuration says it."""
+    values = case.code[:, f].astype(np.float64)
+    bound = float(strong.removesuffix("x"))
+    if strong.endswith("x"):
+        bound *= np.percentile(values[values > 0], 99)
+    found = dict.fromkeys(sorted(set(case.categories)), 0)
+    for d in np.unique(case.doc):
+        found[case.categories[d]] += int(values[case.doc == d].max() > bound)
+    return found
+
+
+def naive_features(case, strong="0.5x"):
     """One dict a feature, each statistic as its definition reads."""
     rows = []
+    even = np.unique(case.doc, return_inverse=True)[1] % 2 == 0
     for f in range(N_FEATURES):
-        at = np.flatnonzero(case.code[:, f])
+        fires = case.code[:, f] > 0
+        at = np.flatnonzero(fires)
         values = case.code[at, f].astype(np.float64)
         row = {"feature": f, "n": len(at), "density": len(at) / case.counted.sum(), "dead": len(at) == 0}
         row |= dict.fromkeys(
             ["mean", "std", "max", "p50", "p90", "p99", "top_token", "token_entropy", "category_entropy"]
         )
+        row |= dict.fromkeys(["specialist_category", "specialist_score", "token_stability"])
+        row |= {"dense": row["density"] > 0.1, "duplicate": f == ALIKE, "encoder_cosine": 0.25}
+        for half, where in (("density_a", even), ("density_b", ~even)):
+            row[half] = (fires & where).sum() / (case.counted & where).sum()
+        if len(at):
+            counts = [np.bincount(case.token_id[fires & half], minlength=N_IDS) for half in (even, ~even)]
+            lengths = np.linalg.norm(counts[0]) * np.linalg.norm(counts[1])
+            row["token_stability"] = float(counts[0] @ counts[1] / lengths) if lengths else 0.0
+            docs = strong_docs(case, f, strong)
+            if any(docs.values()):
+                row["specialist_category"] = max(docs, key=lambda category: docs[category])
+                row["specialist_score"] = 2 * max(docs.values()) - sum(docs.values())
         if len(at):
             ids, n = np.unique(case.token_id[at], return_counts=True)
             row |= {"mean": values.mean(), "std": values.std(), "max": values.max()}
@@ -45,7 +71,7 @@ def naive_features(case):
             row |= {"top_token": f" t{ids[n.argmax()]}", "token_entropy": entropy(case.token_id[at])}
             row |= {"category_entropy": entropy([case.categories[d] for d in case.doc[at]])}
         row |= {"decoder_norm": 1.0, "encoder_norm": 2.0, "bias": np.float32(-f / 10), "threshold": None}
-        row |= {"birth": None, "death": None}
+        row |= {"birth": None, "death": None, "cluster": CLUSTERS[f], "x": f / 2, "y": -f / 2}
         rows.append(row)
     return rows
 
@@ -74,10 +100,83 @@ def test_features_that_never_fire_once_or_always_alike_have_the_values_their_def
     assert rows[ALWAYS]["density"] == 1.0
 
 
-def test_a_corpus_without_categories_has_no_category_entropy(make_case):
+def test_a_corpus_without_categories_has_no_specialists(make_case):
     case = make_case(categories=False)
     case.build()
-    assert {r["category_entropy"] for r in table(case, "FROM features")} == {None}
+    rows = table(case, "FROM features")
+    assert {(r["category_entropy"], r["specialist_category"], r["specialist_score"]) for r in rows} == {(None,) * 3}
+    assert table(case, "FROM feature_categories") == []
+
+
+@pytest.mark.parametrize("strong", ["0.5x", "0.9x", "5.0", "1000"])
+def test_categories_are_counted_as_their_definitions_read(make_case, strong):
+    case = make_case(1)
+    case.build(strong=strong)
+    found = {(r["feature"], r["category"]): r for r in table(case, "FROM feature_categories")}
+    category = np.array([case.categories[d] for d in case.doc])
+    expected = set()
+    for f in range(N_FEATURES):
+        for name in set(case.categories):
+            values = case.code[(category == name) & (case.code[:, f] > 0), f].astype(np.float64)
+            if len(values):
+                expected.add((f, name))
+                row = found[f, name]
+                assert row["n"] == len(values)
+                assert row["density"] == pytest.approx(len(values) / (case.counted & (category == name)).sum())
+                assert row["mean"] == pytest.approx(values.mean())
+                assert row["strong_docs"] == strong_docs(case, f, strong)[name]
+    assert found.keys() == expected
+    scores = [(r["specialist_category"], r["specialist_score"]) for r in table(case, "FROM features")]
+    assert scores == [(r["specialist_category"], r["specialist_score"]) for r in naive_features(case, strong)]
+    assert strong != "1000" or set(scores) == {(None, None)}
+
+
+def test_what_fires_together_equals_a_naive_count(case):
+    rows = table(case, "FROM coactivations")
+    fires = case.code[case.counted] > 0
+    values = case.code[case.counted].astype(np.float64)
+    for f in range(N_FEATURES):
+        expected = []
+        for g in range(N_FEATURES):
+            both = int((fires[:, f] & fires[:, g]).sum())
+            if g != f and both:
+                n = fires[:, f].sum(), fires[:, g].sum()
+                constant = values[:, f].std() * values[:, g].std() == 0
+                pearson = 0.0 if constant else np.corrcoef(values[:, f], values[:, g])[0, 1]
+                jaccard = both / (n[0] + n[1] - both)
+                expected.append((-jaccard, g, both, np.log(both * len(fires) / (n[0] * n[1])), pearson))
+        expected = sorted(expected)[:5]
+        mine = [r for r in rows if r["feature"] == f]
+        assert [(r["rank"], r["other"], r["n"]) for r in mine] == [(i, e[1], e[2]) for i, e in enumerate(expected)]
+        for row, (jaccard, _, _, pmi, pearson) in zip(mine, expected, strict=True):
+            assert [row[k] for k in ("jaccard", "pmi", "pearson")] == pytest.approx([-jaccard, pmi, pearson], abs=1e-5)
+
+
+def test_clusters_are_a_tree_described_by_the_tokens_of_its_features(case):
+    rows = table(case, "FROM clusters")
+    assert [(r["cluster"], r["parent"], r["n"]) for r in rows] == [
+        (0, 3, 6), (1, 3, 4), (2, 4, 2), (3, 4, 10), (4, None, 12),
+    ]  # fmt: skip
+    shares = {}
+    sql = "SELECT cluster, text, t.n / f.n AS p, lift FROM feature_tokens t JOIN features f USING (feature)"
+    for r in table(case, sql):
+        for node in {0: (0, 3, 4), 1: (1, 3, 4), 2: (2, 4)}[r["cluster"]]:
+            sums = shares.setdefault(node, {})
+            if r["lift"] > 1:
+                sums[r["text"]] = sums.get(r["text"], 0) + r["p"] * np.log(r["lift"])
+    for row in rows:
+        sums = shares[row["cluster"]]
+        assert row["tokens"] == sorted(sums, key=lambda text: (-sums[text], text))
+
+
+def test_what_was_written_of_the_weights_is_kept_as_it_is(case):
+    assert table(case, "FROM alignment WHERE feature = 2")[0] == {
+        "feature": 2, "rank": 0, "neuron": 5, "weight": pytest.approx(-0.1), "share": pytest.approx(0.1),
+    }  # fmt: skip
+    assert [r["neuron"] for r in table(case, "FROM correlations")] == [f + 2 for f in range(N_FEATURES)]
+    assert table(case, "FROM logit_histogram WHERE feature = 3") == [
+        {"feature": 3, "bin": 0, "lo": 2.0, "hi": 4.0, "n": N_IDS}
+    ]
 
 
 def test_snapshots_of_the_training_tell_when_each_feature_lived(case):
@@ -144,7 +243,8 @@ def test_bands_hold_as_many_blocks_as_they_may_from_equal_intervals_of_value(mak
 
 def test_building_twice_gives_the_same_tables(make_case):
     case = make_case()
-    names = ["features", "examples", "histogram", "feature_tokens", "tokens", "documents"]
+    names = ["features", "examples", "histogram", "feature_tokens", "tokens", "documents", "feature_categories"]
+    names += ["clusters", "coactivations"]
     case.build()
     first = [table(case, f"FROM {n}") for n in names]
     case.build()

@@ -1,17 +1,19 @@
 """From a model and an SAE to Parquet: what is written is what a plain pass over the corpus gives."""
 
+import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from core import config, tokens
-from core.analysis import build, collect
+from core.analysis import build, collect, directions
 from core.analysis.store import Store
 from core.corpus import Document
 from core.errors import CorpusError, ModelError, RunError
 from core.models.language import LanguageModel
 from core.records import Notice, Progress
+from core.sae.batchtopk import BatchTopK
 from core.sae.topk import TopK
 from core.session import Session
 
@@ -108,7 +110,7 @@ def test_shards_hold_every_token_once_and_the_codes_of_those_that_count(session,
     run = settings()
     run = run.model_copy(update={"tokens": run.tokens.model_copy(update={"packing": packing})})
     model = ToyModel()
-    list(collect.run(model, sae, DOCUMENTS, session, run))
+    list(collect.run(model, sae, lambda: DOCUMENTS, session, run))
     rows, codes = expected(model, sae, run)
     assert list(zip(*read(session, "tokens-*").values(), strict=True)) == rows
     found = sorted(zip(*read(session, "codes-*").values(), strict=True))
@@ -119,7 +121,7 @@ def test_shards_hold_every_token_once_and_the_codes_of_those_that_count(session,
 
 @pytest.mark.parametrize("budget", [1, 7, 8, 20])
 def test_reading_stops_at_the_token_the_budget_ends_with(session, sae, budget):
-    records = list(collect.run(ToyModel(), sae, DOCUMENTS, session, settings(activations=budget)))
+    records = list(collect.run(ToyModel(), sae, lambda: DOCUMENTS, session, settings(activations=budget)))
     found = read(session, "tokens-*")
     assert sum(found["counted"]) == budget
     assert found["counted"][-1]
@@ -130,7 +132,7 @@ def test_reading_stops_at_the_token_the_budget_ends_with(session, sae, budget):
 
 
 def test_progress_counts_tokens_and_a_short_corpus_is_told(session, sae):
-    records = list(collect.run(ToyModel(), sae, DOCUMENTS, session, settings()))
+    records = list(collect.run(ToyModel(), sae, lambda: DOCUMENTS, session, settings()))
     reading = [r for r in records if isinstance(r, Progress) and r.unit == "tokens"]
     assert [r.total for r in reading] == [1_000] * len(reading)
     assert reading[-1].done == sum(read(session, "tokens-*")["counted"]) == 37
@@ -139,9 +141,9 @@ def test_progress_counts_tokens_and_a_short_corpus_is_told(session, sae):
 
 
 def test_directions_are_logits_both_ways_and_the_nearest_others(session, sae, monkeypatch):
-    monkeypatch.setattr(collect, "ELEMENTS", 5 * N_VOCAB)
+    monkeypatch.setattr(directions, "ELEMENTS", 5 * N_VOCAB)
     model = ToyModel()
-    list(collect.run(model, sae, DOCUMENTS, session, settings(top_tokens=3, neighbours=4)))
+    list(collect.run(model, sae, lambda: DOCUMENTS, session, settings(top_tokens=3, neighbours=4)))
     logits = (sae.W_dec @ model.table.T).detach().numpy()
     found = list(zip(*read(session, "logits*").values(), strict=True))
     assert len(found) == D_SAE * 6
@@ -163,7 +165,7 @@ def test_directions_are_logits_both_ways_and_the_nearest_others(session, sae, mo
 
 
 def test_a_hook_outside_the_residual_stream_has_no_logits_and_says_so(session, sae):
-    records = list(collect.run(ToyModel(residual=False), sae, DOCUMENTS, session, settings()))
+    records = list(collect.run(ToyModel(residual=False), sae, lambda: DOCUMENTS, session, settings()))
     assert any("no logit effects" in r.message for r in records if isinstance(r, Notice))
     assert read(session, "logits*")["feature"] == []
     list(build.build(session, {}, settings().analysis))
@@ -174,7 +176,7 @@ def test_a_hook_outside_the_residual_stream_has_no_logits_and_says_so(session, s
 def test_an_sae_of_one_feature_has_no_neighbours(session):
     sae = TopK(D, 1, 1)
     sae.initialise(torch.zeros(D), torch.Generator().manual_seed(0))
-    list(collect.run(ToyModel(), sae, DOCUMENTS, session, settings()))
+    list(collect.run(ToyModel(), sae, lambda: DOCUMENTS, session, settings()))
     list(build.build(session, {}, settings().analysis))
     with Store.open([session]) as store:
         assert store.d_sae == 1
@@ -182,7 +184,7 @@ def test_an_sae_of_one_feature_has_no_neighbours(session):
 
 
 def test_what_is_collected_builds_a_database_that_answers(session, sae):
-    list(collect.run(ToyModel(), sae, DOCUMENTS, session, settings()))
+    list(collect.run(ToyModel(), sae, lambda: DOCUMENTS, session, settings()))
     list(build.build(session, {"model": "toy"}, settings().analysis))
     with Store.open([session]) as store:
         assert store.meta()["tokens_counted"] == "37"
@@ -193,26 +195,135 @@ def test_what_is_collected_builds_a_database_that_answers(session, sae):
         assert "".join(t.text for t in example.tokens) == DOCUMENTS[example.doc].text
 
 
-@pytest.mark.parametrize("after", [1, 3, 6])
-def test_closing_midway_leaves_no_shards_and_the_old_database(session, sae, after):
+def tables(session):
+    """All that was built, by table."""
+    with duckdb.connect(session.database_path, read_only=True) as connection:
+        names = [n for (n,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall() if n != "meta"]
+        return {name: connection.execute(f"FROM {name}").fetchall() for name in names}
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 6, 9])
+def test_an_analysis_that_ended_midway_goes_on_and_gives_the_same_database(session, sae, monkeypatch, tmp_path, after):
+    monkeypatch.setattr(collect, "SHARD_ROWS", 7)
+    whole = Session(tmp_path / "whole")
+    whole.path.mkdir()
+    list(collect.run(ToyModel(), sae, lambda: DOCUMENTS, whole, settings()))
+    list(build.build(whole, {}, settings().analysis))
+    reads = []
+    model = ToyModel()
+    monkeypatch.setattr(model, "activations", lambda ids: reads.append(len(ids)) or ToyModel().activations(ids))
     session.database_path.write_text("the old one")
-    generator = collect.run(ToyModel(), sae, DOCUMENTS, session, settings())
+    generator = collect.run(model, sae, lambda: DOCUMENTS, session, settings())
     for _ in range(after):
         next(generator)
     generator.close()
-    assert [p.name for p in session.path.iterdir()] == ["features.duckdb"]
+    assert session.database_path.read_text() == "the old one"
+    again = list(collect.run(model, sae, lambda: DOCUMENTS, session, settings()))
+    list(build.build(session, {}, settings().analysis))
+    assert tables(session) == tables(whole)
+    told = [r.message for r in again if isinstance(r, Notice) and "goes on after" in r.message]
+    assert bool(told) == (after in (2, 3))  # a shard was written, and not yet all of them
+    assert sum(reads) <= 6 + 2  # of the six blocks only those since the last shard are read again
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda sae, run: (sae.b_enc.data.add_(1), run)[1],
+        lambda sae, run: run.model_copy(update={"seed": 7}),
+        lambda sae, run: run.model_copy(update={"tokens": run.tokens.model_copy(update={"context": 9})}),
+    ],
+    ids=["sae", "seed", "tokens"],
+)
+def test_with_anything_else_an_analysis_begins_anew(session, sae, monkeypatch, other):
+    monkeypatch.setattr(collect, "SHARD_ROWS", 7)
+    generator = collect.run(ToyModel(), sae, lambda: DOCUMENTS, session, settings())
+    [next(generator) for _ in range(3)]
+    generator.close()
+    run = other(sae, settings())
+    records = list(collect.run(ToyModel(), sae, lambda: DOCUMENTS, session, run))
+    assert not any("goes on" in r.message for r in records if isinstance(r, Notice))
+    assert read(session, "tokens-*")["token_idx"] == list(range(len(read(session, "tokens-*")["token_idx"])))
+
+
+def test_text_that_changed_in_between_is_read_from_its_beginning(session, sae, monkeypatch):
+    monkeypatch.setattr(collect, "SHARD_ROWS", 7)
+    generator = collect.run(ToyModel(), sae, lambda: DOCUMENTS, session, settings())
+    [next(generator) for _ in range(3)]
+    generator.close()
+    changed = [Document("zz" + DOCUMENTS[0].text, "one", "a:1"), *DOCUMENTS[1:]]
+    records = list(collect.run(ToyModel(), sae, lambda: changed, session, settings()))
+    assert any("has changed" in r.message for r in records if isinstance(r, Notice))
+    assert sum(read(session, "tokens-*")["counted"]) == 39
+
+
+def test_thresholds_are_those_of_the_sae(session):
+    sae = BatchTopK(D, D_SAE, 4)
+    sae.initialise(torch.zeros(D), torch.Generator().manual_seed(0))
+    sae.threshold.fill_(0.25)
+    list(collect.run(ToyModel(), sae, lambda: DOCUMENTS, session, settings()))
+    assert read(session, "weights*")["threshold"] == [0.25] * D_SAE
+
+
+def test_dimensions_that_go_with_a_feature_are_those_of_a_naive_correlation(session, sae, monkeypatch):
+    monkeypatch.setattr(collect, "SHARD_ROWS", 7)  # the sums are kept and taken up again
+    model, run = ToyModel(), settings(neurons=3)
+    for _ in range(3):
+        generator = collect.run(model, sae, lambda: DOCUMENTS, session, run)
+        [next(generator) for _ in range(4)]
+        generator.close()
+    list(collect.run(model, sae, lambda: DOCUMENTS, session, run))
+    blocks = list(tokens.blocks(DOCUMENTS, model.tokens, run.tokens))
+    x = torch.cat([model.activations(torch.from_numpy(b.ids)[None])[0][torch.from_numpy(b.counted)] for b in blocks])
+    z = sae.encode(x).detach().double().numpy()
+    x = x.double().numpy()
+    rows = list(zip(*read(session, "correlations*").values(), strict=True))
+    assert {r[0] for r in rows} == set(np.flatnonzero(z.any(axis=0)))
+    for f in {r[0] for r in rows}:
+        pearson = np.array([np.corrcoef(z[:, f], x[:, i])[0, 1] for i in range(D)])
+        mine = [r for r in rows if r[0] == f]
+        assert [r[2] for r in mine] == list(np.argsort(-np.abs(pearson))[:3])
+        for _, _, i, found, cosine in mine:
+            assert found == pytest.approx(pearson[i], abs=1e-5)
+            assert cosine == pytest.approx(
+                z[:, f] @ x[:, i] / np.linalg.norm(z[:, f]) / np.linalg.norm(x[:, i]), abs=1e-5
+            )
+
+
+def test_histograms_of_logits_count_the_whole_vocabulary(session, sae):
+    model = ToyModel()
+    list(collect.run(model, sae, lambda: DOCUMENTS, session, settings(logit_bins=5)))
+    logits = (sae.W_dec @ model.table.T).detach().numpy()
+    rows = list(zip(*read(session, "logit_histogram*").values(), strict=True))
+    for f in range(D_SAE):
+        mine = [r for r in rows if r[0] == f]
+        n, edges = np.histogram(logits[f], bins=5)
+        assert [r[4] for r in mine] == n.tolist()
+        assert [r[2] for r in mine] + [mine[-1][3]] == pytest.approx(edges, abs=1e-5)
+
+
+def test_the_largest_entries_of_a_direction_and_its_encoders_are_told(session, sae):
+    list(collect.run(ToyModel(), sae, lambda: DOCUMENTS, session, settings(neurons=2)))
+    decoder, encoder = sae.W_dec.detach().numpy(), sae.W_enc.detach().numpy().T
+    rows = list(zip(*read(session, "alignment*").values(), strict=True))
+    for f, rank, neuron, weight, share in rows:
+        assert neuron == np.argsort(-np.abs(decoder[f]))[rank]
+        assert weight == pytest.approx(decoder[f, neuron])
+        assert share == pytest.approx(abs(weight) / np.abs(decoder[f]).sum())
+    cosine = (decoder * encoder).sum(axis=1) / np.linalg.norm(decoder, axis=1) / np.linalg.norm(encoder, axis=1)
+    assert read(session, "weights*")["encoder_cosine"] == pytest.approx(cosine, abs=1e-5)
 
 
 def test_shards_of_an_earlier_analysis_are_not_mixed_in(session, sae):
     session.activations_dir.mkdir()
     (session.activations_dir / "codes-0009.parquet").write_text("old")
-    list(collect.run(ToyModel(), sae, DOCUMENTS, session, settings()))
+    list(collect.run(ToyModel(), sae, lambda: DOCUMENTS, session, settings()))
     assert not (session.activations_dir / "codes-0009.parquet").exists()
 
 
 def test_a_corpus_without_a_token_that_counts_is_refused(session, sae):
     with pytest.raises(CorpusError, match="not one token"):
-        list(collect.run(ToyModel(), sae, [Document("", "", "x")], session, settings()))
+        list(collect.run(ToyModel(), sae, lambda: [Document("", "", "x")], session, settings()))
     assert not session.activations_dir.exists()
 
 
@@ -220,11 +331,11 @@ def test_activations_that_are_not_numbers_are_refused(session, sae):
     model = ToyModel()
     model.table[5] = torch.nan
     with pytest.raises(ModelError, match="not numbers"):
-        list(collect.run(model, sae, DOCUMENTS, session, settings()))
+        list(collect.run(model, sae, lambda: DOCUMENTS, session, settings()))
 
 
 def test_a_disk_too_small_for_the_rest_is_told_at_once(session, sae, monkeypatch):
     usage = type("Usage", (), {"free": 1_000})
     monkeypatch.setattr("core.analysis.collect.shutil.disk_usage", lambda path: usage)
     with pytest.raises(RunError, match="needs about"):
-        list(collect.run(ToyModel(), sae, DOCUMENTS, session, settings()))
+        list(collect.run(ToyModel(), sae, lambda: DOCUMENTS, session, settings()))

@@ -4,7 +4,8 @@
 --   density, mean  share of the sample on which it was active, and the mean of its active values; NULL where never
 --   drift          1 - cosine of its decoder row and that of the snapshot before; NULL at the first
 --   drift_final    1 - cosine of its decoder row and that of the last snapshot
--- features         two columns more, NULL without snapshots
+--
+-- For 40_features.sql: `lives`
 --   birth          step of the first snapshot on which it was active; NULL where it was on none
 --   death          step of the snapshot after the last one on which it was active; NULL where that is the last of all,
 --                  or it was never active
@@ -18,16 +19,9 @@ FROM query(CASE
 END)
 ORDER BY feature, step;
 
-CREATE OR REPLACE TABLE features AS
-WITH lives AS (
-    SELECT feature, min(step) AS birth, max(step) AS last_active
-    FROM snapshots WHERE density > 0
-    GROUP BY feature
+CREATE TEMP TABLE lives AS
+WITH active AS (
+    SELECT feature, min(step) AS birth, max(step) AS last_active FROM snapshots WHERE density > 0 GROUP BY feature
 )
-SELECT
-    f.*,
-    birth,
-    (SELECT min(step) FROM snapshots s WHERE s.step > last_active) AS death
-FROM features f
-LEFT JOIN lives USING (feature)
-ORDER BY f.feature;
+SELECT feature, birth, (SELECT min(step) FROM snapshots s WHERE s.step > last_active) AS death
+FROM active;
