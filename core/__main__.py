@@ -1,9 +1,10 @@
 """`python -m core train|analyze|evaluate|engine SESSION_PATH`: what a detached job or a batch queue starts.
 
 `train SESSION_PATH --then evaluate --then analyze` does one after another with the model loaded once. `train` goes on
-from the newest checkpoint by itself: the same line may be run again after a SIGTERM, a crash or a requeue. `torchrun
---nproc-per-node N -m core train SESSION_PATH` trains in N processes, of which the first is the job. The only
-module of core that prints: a line for each record. Exit codes: 0 done, 1 failed, 2 bad usage, 130 stopped. Knows no
+from the newest checkpoint by itself: the same line may be run again after a SIGTERM, a crash or a requeue. Where
+`training.devices` asks for several processes it starts them as `torchrun --nproc-per-node N -m core train SESSION_PATH`
+does, which may be run as well; the first of the N is the job. The only module of core that prints: a line for each
+record. Exit codes: 0 done, 1 failed, 2 bad usage, 130 stopped. Knows no
 stage: the work is `flow`'s, the state the job's.
 """
 
@@ -45,14 +46,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if not session.config_path.is_file():
             raise SessionError(f"{session.path} is no session: it has no config.toml")
+        verbs = [given.verb, *given.then]
         if given.verb == "engine":
             _engine(session)
+        elif "train" in verbs and "WORLD_SIZE" not in os.environ and (processes := _processes(session)) > 1:
+            from core import several
+
+            return several.run(processes, sys.argv[1:] if argv is None else argv)
         elif os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0":
-            return _beside(session, [given.verb, *given.then])
+            return _beside(session, verbs)
         else:
             said = ""
             work = _work(session, given.measure, given.set)
-            for record in jobs.chain(session, [given.verb, *given.then], work):
+            for record in jobs.chain(session, verbs, work):
                 if (line := _line(record)) != said:
                     _say(said := line)
     except KeyboardInterrupt:
@@ -62,6 +68,16 @@ def main(argv: list[str] | None = None) -> int:
             print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
         return error.exit_code if isinstance(error, SaeTuiError) else 1
     return 130 if session.status().state == "stopped" else 0
+
+
+def _processes(session: Session) -> int:
+    """In how many processes the session is to be trained on this machine."""
+    config = session.config()
+    if config.training.devices == 1:  # torch is not needed to say so
+        return 1
+    from core import several
+
+    return several.wanted(config)
 
 
 def _engine(session: Session) -> None:

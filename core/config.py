@@ -144,7 +144,7 @@ def place(config: RunConfig) -> dict[str, str]:
     """Which activations an SAE is measured on: of what model, where, and on which text."""
     model, corpus = config.model, config.corpus
     return {
-        "model": model.name, "revision": model.revision, "hook": model.hook,
+        "model": model.name, "revision": model.revision, "hook": model.hook, "processing": model.processing,
         "corpus": corpus.name, "subset": corpus.subset, "split": corpus.split,
     }  # fmt: skip
 

@@ -8,21 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from core import config as configs
-from core import model_facts
-from core.config import RunConfig
+from core import model_facts, processing
 from core.errors import ModelError
 from core.records import Notice, Progress
-from core.sae import download, files, foreign
+from core.sae import download, files, foreign, registry
 from core.sae.base import SAE
 from core.session import Session
-
-PROCESSED = {
-    "center_writing_weights": "the residual stream centred",
-    "fold_ln": "norms folded into the weights",
-    "fold_value_biases": "the values' biases folded",
-    "refactor_factored_attn_matrices": "attention refactored",
-}
-"""What HookedTransformer may do to weights that changes activations, by its options' names."""
 
 
 def import_sae(
@@ -46,9 +37,10 @@ def import_sae(
                 f"the files of {source} do not say its model.{field}", hint=f"add --set model.{field}=... ({example})"
             )
     config = configs.with_absolute_paths(configs.parse(values))
-    _refuse_what_cannot_fit(config, sae)
-    if notice := _processed(metadata):
-        yield notice
+    if misfit := model_facts.misfit(config.model.name, config.model.revision, config.model.hook, sae.d_in):
+        raise ModelError(misfit, hint="set model.name and model.hook to what the SAE was trained on")
+    if told := _processed(metadata, config.model.processing):
+        yield Notice(message=told)
     session = Session.create(root, name, config)
     try:
         files.save(sae, session.sae_dir, metadata | {"model_name": config.model.name, "hook_name": config.model.hook})
@@ -61,7 +53,7 @@ def import_sae(
 def _found(source: str, given: Mapping[str, Any]) -> Generator[Progress, None, foreign.Found]:
     """The SAE, read where it is or fetched first."""
     path = Path(source).expanduser()
-    if path.exists() or not download.is_name(source):
+    if path.exists() or not registry.is_name(source):
         return foreign.read(path, given=given["sae"])
     fetched = yield from download.fetch(source)
     found = foreign.read(fetched.source, place=fetched.place, given=given["sae"], overrides=fetched.overrides)
@@ -76,6 +68,8 @@ def _values(sae: SAE, metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if isinstance(k := getattr(sae, "k", None), int):
         known["k"] = k
     model = {"name": metadata.get("model_name"), "hook": metadata.get("hook_name")}
+    if kind := processing.of(_options(metadata)):
+        model["processing"] = kind
     block = {"context": metadata.get("context_size"), "prepend_bos": metadata.get("prepend_bos")}
     return {
         "sae": known,
@@ -84,28 +78,18 @@ def _values(sae: SAE, metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _refuse_what_cannot_fit(config: RunConfig, sae: SAE) -> None:
-    """Raises ModelError where the model's files are here and say that it has no such hook point, or another width."""
-    facts = model_facts.facts(config.model.name, config.model.revision)
-    if facts is None:
-        return
-    hook = config.model.hook
-    if refusal := facts.refusal(hook):
-        raise ModelError(refusal, hint="set model.name and model.hook to what the SAE was trained on")
-    if facts.width(hook) not in (None, sae.d_in):
-        raise ModelError(
-            f"the SAE takes {sae.d_in} dimensions, but {hook} of {facts.name} has {facts.width(hook)}",
-            hint="set model.name and model.hook to what it was trained on",
-        )
-
-
-def _processed(metadata: Mapping[str, Any]) -> Notice | None:
-    """What to say of an SAE whose metadata tells that its model's weights were processed; here they never are."""
+def _options(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the model of an SAE was loaded with, as SAELens' metadata says it."""
     options = metadata.get("model_from_pretrained_kwargs")
-    done = [words for option, words in PROCESSED.items() if isinstance(options, dict) and options.get(option)]
-    if not done:
-        return None
-    return Notice(
-        message=f"it was trained on weights that {metadata.get('model_class_name', 'HookedTransformer')} had processed "
-        f"({', '.join(done)}), and here it reads the model's own: its figures may be worse than published"
-    )
+    return options if isinstance(options, dict) else {}
+
+
+def _processed(metadata: Mapping[str, Any], kind: processing.Processing) -> str:
+    """What to say of an SAE whose metadata tells that its model's weights were processed; empty where it does not."""
+    asked = sorted(name for name in processing.SHOW if _options(metadata).get(name))
+    if not asked:
+        return ""
+    said = f"it was trained on weights that HookedTransformer had processed ({', '.join(asked)}), "
+    if processing.of(_options(metadata)) == kind:
+        return said + f"and so are they here: model.processing = {kind}"
+    return said + f"and here model.processing = {kind}: its figures may be worse than published"

@@ -7,6 +7,7 @@ or, on another host, when its heartbeat is older than `session.SILENT_AFTER_S`.
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -42,10 +43,12 @@ def require_free(session: Session) -> None:
 def take(session: Session, mine: Status) -> bool:
     """Make the lock stand for `mine`, and say whether it already did, `queued` by who started this process.
 
-    To be called `alone`. Raises SessionError where another has it.
+    Of several processes it is torchrun that was queued, whose child this one is. To be called `alone`. Raises
+    SessionError where another has it.
     """
     holder = _holder(session)
-    queued = holder is not None and holder.state == "queued" and same_process(holder, mine)
+    started = (mine, replace(mine, pid=os.getppid()))
+    queued = holder is not None and holder.state == "queued" and any(same_process(holder, each) for each in started)
     if not queued:
         require_free(session)
     session.lock_path.unlink(missing_ok=True)

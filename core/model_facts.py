@@ -116,6 +116,21 @@ def facts(name: str, revision: str = "") -> ModelFacts | None:
     return found if exact is None else ModelFacts(**{**_plain(found), "parameters": exact})
 
 
+def misfit(name: str, revision: str, hook: str, d_in: int | None) -> str:
+    """Why an SAE of that width cannot read that hook point, in a sentence; empty where it can, or nothing is known.
+
+    Raises as `facts`.
+    """
+    found = facts(name, revision)
+    if found is None:
+        return ""
+    if refusal := found.refusal(hook):
+        return refusal
+    if d_in is None or found.width(hook) in (None, d_in):
+        return ""
+    return f"the SAE takes {d_in} dimensions, but {hook} of {found.name} has {found.width(hook)}"
+
+
 def cached() -> list[str]:
     """Names of the models in the hub's cache, which load without a network."""
     found = []

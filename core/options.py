@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core.architectures import SPARSITY
 from core.errors import ConfigError
+from core.processing import Processing
 
 EMBEDDED = ("smollm2", "stdlib")
 Share = Annotated[float, Field(gt=0, lt=0.5)]
@@ -45,6 +46,12 @@ class ModelConfig(Part):
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="precision of the model's own weights; the SAE stays in float32"
+    )
+    processing: Processing = Field(
+        default="none",
+        description="what is done to the model's weights first, as HookedTransformer does, for SAEs trained so: "
+        "`centred` takes the mean over d_model out of all that is written to the residual stream "
+        "(center_writing_weights); `processed` folds norms and the values' biases too, its `from_pretrained`",
     )
     trust_remote_code: bool = Field(
         default=False, description="run code that comes with a hub model: only for authors you trust"
@@ -268,6 +275,13 @@ class TrainingConfig(Part):
         default="",
         description="an SAE whose weights to begin with: a session's name, a folder in SAELens' layout or that of a "
         "checkpoint; empty: random ones",
+    )
+    devices: int = Field(
+        default=1,
+        ge=0,
+        le=1_024,
+        description="processes of this machine that train together, each on a GPU of its own or all on the CPU; "
+        "0: one for each GPU there is",
     )
     batch_activations: Count = Field(default=2_048, description="activations in an optimiser step")
     buffer_activations: Count = Field(

@@ -1,25 +1,23 @@
 """A language model under study, through TransformerLens' `TransformerBridge` (3.9 and 4.x).
 
-Alone in knowing TransformerLens: hook names, where a forward pass can stop, caches, which module is whose.
-Knows no SAE: it reads activations at its hook point and lets a function edit them there.
+Alone in knowing what a bridge does: where a forward pass can stop, caches, edits. Knows no SAE: it reads activations
+at its hook point and lets a function edit them there.
 """
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, NamedTuple
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
-from transformer_lens.model_bridge.generalized_components.attention import AttentionBridge
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from core.errors import ModelError, nearest
+from core.models.bridge import PROBE, boot, names, process, use_native_attention
+from core.processing import Processing
 
-PROBE = (7, 11)
-"""Rows and tokens of a probe pass: numbers that no model has as heads or widths."""
 Edit = Callable[[Tensor], Tensor]
 """Maps activations `[b t d_in]` to what takes their place."""
 
@@ -55,20 +53,11 @@ class TextTokenizer:
         return str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
 
-class HookInfo(NamedTuple):
-    """A hook point that fired in a probe pass."""
-
-    name: str
-    shape: tuple[int, ...]
-    """Without batch and position."""
-    module: str
-    """The wrapped HuggingFace module it belongs to."""
-
-
 class LanguageModel:
     """A model and the hook point at which it is read and edited.
 
-    Raises ModelError where `hook` does not exist or does not fire.
+    `processing` is done to its weights, in place: see `core.processing`. Raises ModelError where `hook` does not exist
+    or does not fire, and where the weights cannot be processed.
     """
 
     def __init__(
@@ -78,10 +67,12 @@ class LanguageModel:
         tokenizer: PreTrainedTokenizerBase,
         hook: str,
         device: torch.device,
+        processing: Processing = "none",
     ) -> None:
         self.name, self.hook, self.device = name, hook, device
         attention = getattr(model.config, "_attn_implementation", None)
         self.bridge: Any = boot(name, model, tokenizer, device)
+        process(self.bridge, processing, name)
         self.tokens = TextTokenizer(tokenizer)
         self.d_model: int = self.bridge.cfg.d_model
         self.n_layers: int = self.bridge.cfg.n_layers
@@ -94,8 +85,9 @@ class LanguageModel:
         """The block the hook point is in; None outside the blocks."""
         self._shape = self._probed_shape()
         self.d_in: int = int(torch.tensor(self._shape).prod())
-        if "attn" not in hook:
-            _use_native_attention(self.bridge, attention)
+        # The wrapped attention would compute with weights of its own beside those that were processed.
+        if "attn" not in hook and processing == "none":
+            use_native_attention(self.bridge, attention)
 
     @torch.no_grad()
     def activations(self, ids: Int[Tensor, "b t"]) -> Float[Tensor, "b t d_in"]:
@@ -176,7 +168,7 @@ class LanguageModel:
         if not found:
             raise ModelError(
                 f"{self.name} has no hook point {self.hook!r} that fires",
-                hint=f"{nearest(self.hook, _names(self.bridge))} `sae-tui hooks {self.name}` lists them",
+                hint=f"{nearest(self.hook, names(self.bridge))} `sae-tui hooks {self.name}` lists them",
             )
         if found[0].shape[:2] != PROBE or found[0].ndim < 3:
             raise ModelError(
@@ -249,66 +241,3 @@ def _skipping(bridge: Any, n: int, output: Tensor | None) -> Iterator[None]:
     finally:
         for block in blocks:
             del block.__dict__["forward"]
-
-
-def boot(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> Any:
-    """A bridge around a loaded model. Makes no network call: model and tokenizer are given."""
-    try:
-        bridge = TransformerBridge.boot_transformers(
-            name, hf_model=model, tokenizer=tokenizer, device=device, dtype=next(model.parameters()).dtype
-        )
-    except (ValueError, KeyError, NotImplementedError) as error:
-        raise ModelError(
-            f"TransformerLens cannot wrap {name} ({type(model).__name__})", hint=str(error).splitlines()[0]
-        ) from error
-    return bridge.eval()
-
-
-def fired_hooks(bridge: Any, device: torch.device) -> list[HookInfo]:
-    """Every hook point that fires in a pass over a few tokens and holds vectors, the usual names first.
-
-    Some names of the bridge never fire, others cannot be hooked: only a pass tells.
-    """
-    owners = {}
-    for path, module in bridge.original_model.named_modules():
-        owners.setdefault(id(module), path.replace("._original_component", ""))
-    seen: dict[str, tuple[str, tuple[int, ...]]] = {}
-    names = sorted(_names(bridge), key=lambda name: not re.fullmatch(r"blocks\.\d+\.hook_\w+", name))
-    with torch.no_grad(), ExitStack() as hooked:
-        for name in names:
-
-            def see(x: Tensor, hook: Any, name: str = name) -> None:
-                seen[name] = hook.name, tuple(x.shape)
-
-            with suppress(KeyError, ValueError, AttributeError):  # a name that stands for nothing in this model
-                hooked.enter_context(bridge.hooks(fwd_hooks=[(name, see)]))
-        bridge(torch.zeros(PROBE, dtype=torch.long, device=device), return_type=None)
-    found = []
-    for name in names:
-        owner, shape = seen.get(name, ("", ()))
-        if shape[:2] == PROBE and len(shape) > 2:
-            component = bridge.get_submodule(owner.rpartition(".")[0]) if "." in owner else bridge
-            found.append(HookInfo(name, shape[2:], owners.get(id(component), "")))
-    return found
-
-
-def _names(bridge: Any) -> list[str]:
-    return list(bridge.hook_dict)
-
-
-def _use_native_attention(bridge: Any, implementation: str | None) -> None:
-    """Let each block run its model's own attention instead of the bridge's.
-
-    The bridge computes scores and patterns one by one, so that they can be hooked; where the hook point is not in
-    the attention nobody reads them, and the wrapped module's fused attention is up to 1.5 times as fast at long
-    contexts. Models that cap attention scores keep the bridge's: PyTorch's fused attention would not cap them.
-    """
-    config = bridge.original_model.config
-    if implementation is None or getattr(config.get_text_config(), "attn_logit_softcapping", None):
-        return
-    for block in bridge.blocks:
-        inner = block.original_component
-        for name, module in list(inner.named_children()):
-            if isinstance(module, AttentionBridge):
-                inner._modules[name] = module.original_component
-    config._attn_implementation = implementation

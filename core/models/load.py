@@ -4,7 +4,7 @@ Knows where models come from and what can go wrong there; not what is done with 
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,16 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from core.config import RunConfig
 from core.errors import ModelError, nearest
 from core.models import bundled
+from core.models.language import LanguageModel
 from core.options import ModelConfig
 from core.records import Progress
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+Loader = Callable[[RunConfig], Generator[Progress, None, LanguageModel]]
+"""What gives a stage its model."""
 
 
 def load(config: ModelConfig, device: torch.device) -> Generator[Progress, None, Loaded]:

@@ -3,22 +3,14 @@
 Fetches the few files of one SAE and turns the hub's failures into a ModelError; what is in the files is `foreign`'s.
 """
 
-import importlib.util
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import ModelError, nearest
 from core.records import Progress
+from core.sae import registry
 from core.sae.foreign import FILES
-
-REGISTRY = "pretrained_saes.yaml"
-"""What sae-lens knows of releases, inside its package."""
-
-
-def is_name(source: str) -> bool:
-    """Whether `source`, which is no path that exists, may be a name on the hub."""
-    return not source.startswith((".", "~", "/")) and ("/" in source or ":" in source)
 
 
 class Fetched(NamedTuple):
@@ -66,16 +58,12 @@ def fetch(name: str) -> Generator[Progress, None, Fetched]:
 
 def _released(name: str) -> tuple[str, str, dict[str, Any], str | None]:
     """Repository, folder, overrides and model of `RELEASE/ID`, from the list that comes with sae-lens."""
-    package = importlib.util.find_spec("sae_lens")
-    if package is None or package.origin is None:
+    releases = registry.releases()
+    if releases is None:
         raise ModelError(
             f"there is no file or folder {name}, and names like RELEASE/ID are sae-lens' own, which is not installed",
             hint="name it as REPO:FOLDER, for example google/gemma-scope-2b-pt-res:layer_20/width_16k/average_l0_71",
         )
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    releases = yaml.load((Path(package.origin).parent / REGISTRY).read_text(encoding="utf-8"), Loader=loader)
     release, _, id_ = name.partition("/")
     if release not in releases:
         raise ModelError(
@@ -83,7 +71,7 @@ def _released(name: str) -> tuple[str, str, dict[str, Any], str | None]:
             hint="name it as REPO:FOLDER, or look it up in SAELens' table of pretrained SAEs",
         )
     found = releases[release]
-    ids = {str(sae["id"]): sae for sae in found["saes"]}
+    ids = registry.saes(found)
     if id_ not in ids:
         raise ModelError(f"release {release} has no SAE {id_!r}", hint=nearest(id_, ids)[:300])
     overrides = {**(found.get("config_overrides") or {})}

@@ -79,6 +79,16 @@ def write(sae: SAE, folder: Path, metadata: dict[str, Any]) -> None:
     save_file(tensors, folder / WEIGHTS_NAME)
 
 
+def require_exportable(folder: Path) -> None:
+    """Raises ModelError where what is in `folder` is an SAE that sae-lens has no word for."""
+    if read_config(folder).get("normalize_activations") == CENTRED:
+        raise ModelError(
+            "it takes a mean out of each activation before it divides by its norm: that cannot be folded into weights, "
+            "and SAELens' files have no word for it",
+            hint=f"`sae-tui import {folder}` reads it as it is; to export one, train with another sae.normalize",
+        )
+
+
 def _normalisation(sae: SAE) -> str:
     """What is done to each activation by itself, in SAELens' terms where it has them."""
     if sae.per_token == "unit_norm" and bool(sae.centre.any()):

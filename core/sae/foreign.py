@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from core.errors import ModelError
-from core.sae import files, loose, provenance
+from core.sae import facts, files, loose, provenance
 from core.sae.base import SAE
 from core.storage import read_json
 
@@ -132,15 +132,11 @@ def _sparsify(folder: Path) -> Found:
             raise ModelError(f"{where}: {refused} is set", hint="only SAEs with a code of positive values can be read")
     if (activation := cfg.get("activation", "topk")) != "topk":
         raise ModelError(f"{where}: its activation is {activation}", hint="only topk can be read")
-    named = folder.resolve().parent if folder.resolve().name.startswith("seed") else folder.resolve()
-    run = read_json(named.parent / "config.json")
     stated = {"d_in": cfg.get("d_in"), "d_sae": cfg.get("num_latents"), "k": cfg.get("k")}
     if not stated["d_sae"]:
         stated["d_sae"] = len(tensors["W_enc"]) * cfg.get("expansion_factor", 32)
     sae = _built("topk", tensors, path, stated=stated)
-    hook = provenance.hook_of_module(named.name, run.get("model"))
-    metadata = {"model_name": run.get("model"), "hook_name": hook, "context_size": run.get("ctx_len")}
-    return Found(sae, metadata, "sparsify's topk")
+    return Found(sae, facts.sparsify(folder), "sparsify's topk")
 
 
 def _dictionary_learning(folder: Path, place: str) -> Found:
@@ -151,7 +147,7 @@ def _dictionary_learning(folder: Path, place: str) -> Found:
     """
     where, path = folder / "config.json", folder / "ae.pt"
     config, tensors = files.read_values(where), loose.named(loose.unpickled(path), path)
-    trainer, buffer = (part if isinstance(part := config.get(name), dict) else {} for name in ("trainer", "buffer"))
+    trainer = part if isinstance(part := config.get("trainer"), dict) else {}
     class_ = trainer.get("dict_class")
     if class_ not in DICTIONARIES:
         raise ModelError(f"{where}: dict_class {class_!r} cannot be read", hint=f"known are {', '.join(DICTIONARIES)}")
@@ -164,13 +160,7 @@ def _dictionary_learning(folder: Path, place: str) -> Found:
     sae = _built(architecture, tensors, path, stated=stated | {"k": k}, subtract=subtract)
     if class_ == "AutoEncoder":
         sae.fold_decoder_norms()
-    words = trainer.get("submodule_name") or place
-    metadata = {
-        "model_name": trainer.get("lm_name"),
-        "hook_name": provenance.hook_of_words(str(words), trainer.get("layer")),
-        "context_size": buffer.get("ctx_len"),
-    }
-    return Found(sae, metadata, f"dictionary_learning's {class_}")
+    return Found(sae, facts.dictionary(config, place), f"dictionary_learning's {class_}")
 
 
 def _gemma_scope(folder: Path, place: str) -> Found:

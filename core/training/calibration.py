@@ -1,6 +1,6 @@
 """The activations that thresholds are set on: of the calibration split, which nothing is trained nor reported on."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from core import activations, tokens
 from core.cache import Cache
 from core.config import RunConfig
 from core.models.language import LanguageModel
+from core.models.load import Loader
 from core.records import Progress
 from core.storage import replacing
 from core.training import data, own
@@ -21,9 +22,7 @@ NAME = "calibration.safetensors"
 """In the folder of activations that are kept."""
 
 
-def rows(
-    config: RunConfig, kept: Cache | None, load: Callable[[RunConfig], Generator[Progress, None, LanguageModel]]
-) -> Generator[Progress, None, Float[Tensor, "n d_in"]]:
+def rows(config: RunConfig, kept: Cache | None, load: Loader) -> Generator[Progress, None, Float[Tensor, "n d_in"]]:
     """The first `evaluation.calibration_activations`, float32 on the CPU; a generator whose return value they are.
 
     From a person's own file, from what is `kept`, or from the model that `load` gives.

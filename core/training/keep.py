@@ -9,6 +9,8 @@ import torch
 
 from core.errors import SessionError
 from core.records import Densities, Notice, Progress, StepReport
+from core.sae import files
+from core.sae.base import SAE
 from core.session import Session
 from core.storage import replace_file
 from core.training import cached, checkpoint, data
@@ -16,6 +18,32 @@ from core.training.ranks import Ranks
 
 Source = data.TrainingActivations | cached.CachedActivations
 """Batches of activations with a state."""
+
+
+def require_unfinished(session: Session) -> None:
+    """Raise SessionError unless the session can be trained, from its beginning or from a checkpoint."""
+    if session.finished:
+        raise trained_already(session)
+    if session.checkpoint_steps() and session.resumable() is None:
+        raise SessionError(
+            f"the checkpoints of session {session.name!r} hold weights alone, so its training cannot go on",
+            hint=f"an older sae-tui wrote them; `sae-tui clone {session.name}` begins the same run anew",
+        )
+
+
+def trained_already(session: Session) -> SessionError:
+    """That nothing is left to train there."""
+    return SessionError(
+        f"session {session.name!r} has been trained already", hint="train under another name, or remove it first"
+    )
+
+
+def unmoved(session: Session) -> SAE | None:
+    """The SAE as training left it, where its thresholds were moved since: that of the last checkpoint."""
+    steps = session.checkpoint_steps()
+    if not steps or not session.calibration_path.is_file():
+        return None
+    return files.load(session.checkpoints_dir / str(steps[0]))
 
 
 def restored(

@@ -9,7 +9,7 @@ split by a hash of its number and the seed, with the shares that `corpus.test_sh
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal, NamedTuple
@@ -20,8 +20,14 @@ from jaxtyping import Bool, Float, UInt64
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from core import device
 from core.config import RunConfig
-from core.errors import CorpusError, nearest
+from core.errors import ConfigError, CorpusError, SessionError, nearest
+from core.evaluate import of_rows
+from core.records import Evaluation, Notice, Progress
+from core.sae import files
+from core.sae.base import SAE
+from core.session import Session
 
 HOLDS = {
     ".safetensors": "safetensors' tensors of real numbers",
@@ -110,6 +116,44 @@ class OwnActivations:
                 return (share >= test) & (share < held)
             case _:
                 return share >= held
+
+
+def measured(config: RunConfig, weights: Path, unmoved: SAE | None) -> Generator[Progress | Notice, None, Evaluation]:
+    """What the SAE in a folder makes of the rows of the test split; a generator whose return value it is.
+
+    `unmoved` is that SAE before its thresholds were moved. Raises ConfigError where the rows are of another width.
+    """
+    rows = OwnActivations(config, "test")
+    place = device.pick(config.device)
+    device.tune(place)
+    sae = files.load(weights, place)
+    if sae.d_in != rows.d_in:
+        raise ConfigError(
+            f"the SAE takes {sae.d_in} dimensions, but {config.training.source} has {rows.d_in}",
+            hint="set training.source to activations like those it was trained on",
+        )
+    wanted = min(rows.rows, config.evaluation.activations)
+    yield Notice(
+        message=f"measured on the {wanted:,} rows of {config.training.source} that were kept from training; without a "
+        "model there are no cross-entropy figures"
+    )
+    return (yield from of_rows(sae, rows, device=place, activations=wanted, unmoved=unmoved))
+
+
+def names_text(settings: Sequence[str]) -> bool:
+    """Whether some of them, as `--set` takes them, tell of a text; the splits' shares divide rows too."""
+    keys = [setting.partition("=")[0].strip() for setting in settings]
+    return any(key.startswith(("corpus.", "tokens.")) and not key.endswith("_share") for key in keys)
+
+
+def without_model(session: Session, what: str) -> SessionError:
+    """That a session trained on own activations cannot be what needs text and a model, and what helps."""
+    return SessionError(
+        f"session {session.name!r} was trained on {session.config().training.source}, which holds neither text nor a "
+        f"model: it cannot be {what}",
+        hint=f"`sae-tui import {session.weights_dir()} --as NAME --set model.name=... --set model.hook=...` gives its "
+        "SAE the model that the activations came from",
+    )
 
 
 def _share(rows: UInt64[np.ndarray, " n"], seed: int) -> Float[np.ndarray, " n"]:

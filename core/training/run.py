@@ -65,7 +65,8 @@ class Run:
             if config.sae.target_l0 is not None and not config.sae.fixed_k:
                 thresholds.begin(sae, run.inputs.apply(x), target=config.sae.target_l0)
         ranks.begin_alike(sae)
-        run.mean_weights = [w.detach().clone() for w in sae.parameters()] if run.mean_weights else []
+        for weights, mean in zip(sae.parameters(), run.mean_weights, strict=False):
+            mean.copy_(weights.detach())
         return run
 
     @classmethod

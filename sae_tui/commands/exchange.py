@@ -42,8 +42,11 @@ def import_(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     """`sae-tui export`."""
+    from core.sae import files
+
     session = session_of(args)
     weights, folder = session.weights_dir(), args.folder
+    files.require_exportable(weights)
     if folder.exists() and not folder.is_dir():
         raise SessionError(f"{folder} is a file", hint="name a folder")
     if folder.exists() and any(folder.iterdir()) and not args.force:

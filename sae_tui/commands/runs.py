@@ -1,6 +1,7 @@
 """Verbs of a session's life: train, resume, clone, stop, logs, ls, show, rm."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,14 +138,38 @@ def foreground(session: Session, verbs: Sequence[jobs.Verb], *, measure: bool = 
     `measure` is as `flow.stages` takes it.
     """
     try:
-        from core import flow
+        from core import flow, several
 
+        if several.wanted(session.config()) > 1:
+            return _followed(session, verbs)
         for _ in watched(jobs.chain(session, verbs, flow.stages(session, measure=measure))):
             pass
     except UsageError:
         if not keep and not session.checkpoints_dir.exists():
             session.delete()
         raise
+    return _ended(session)
+
+
+def _followed(session: Session, verbs: Sequence[jobs.Verb]) -> int:
+    """Do the verbs in several processes, and show what they print; whatever would end this process stops them."""
+    before = {signum: signal.signal(signum, signal.default_int_handler) for signum in jobs.SIGNALS}
+    try:
+        process = jobs.start(session, verbs[0], [word for verb in verbs[1:] for word in ("--then", verb)])
+        try:
+            for line in jobs.follow(session, 1):
+                sys.stderr.write(f"{safe(line)}\n")
+        except KeyboardInterrupt:
+            jobs.stop(session)
+        process.wait()
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    return _ended(session)
+
+
+def _ended(session: Session) -> int:
+    """The exit code of the job that has just ended here, after a word on what a stopped one leaves."""
     if session.observed().state == "stopped":
         kept = "nothing to keep"
         if session.checkpoints_dir.exists():
@@ -153,7 +178,7 @@ def foreground(session: Session, verbs: Sequence[jobs.Verb], *, measure: bool = 
             kept += f"; `sae-tui resume {session.name}` goes on from it"
         sys.stderr.write(f"sae-tui: stopped; {safe(kept)}\n")
         return 130
-    return 0
+    return 0 if session.observed().state == "done" else 1
 
 
 def _started(args: argparse.Namespace, session: Session) -> int:

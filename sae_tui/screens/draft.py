@@ -92,8 +92,12 @@ def suggested(texts: Mapping[str, str]) -> str:
     layer = re.match(r"blocks\.(\d+)\.", texts.get("model.hook", ""))
     architecture = texts.get("sae.architecture", "")
     k = texts.get("sae.k", "") if SPARSITY.get(architecture, ("", ""))[1] == "k" else ""
-    words = f"{model}-{f'l{layer[1]}-' if layer else ''}{architecture}{k}".lower()
-    return re.sub(r"[^a-z0-9._-]+", "-", words).strip("-._") or "run"
+    return slug(f"{model}-{f'l{layer[1]}-' if layer else ''}{architecture}{k}") or "run"
+
+
+def slug(words: str) -> str:
+    """Some words as a session may be named; empty where nothing is left of them."""
+    return re.sub(r"[^a-z0-9._-]+", "-", words.lower()).strip("-._")
 
 
 def name_problem(root: Path, name: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sae_tui.screens.compare import ComparePage
     from sae_tui.screens.configure import ConfigurePage
+    from sae_tui.screens.foreign import ForeignPage
 
 
 class RunActions(Page):
@@ -54,6 +55,16 @@ class RunActions(Page):
             return ConfigurePage
 
         self.background(load, lambda page: self.app.push_screen(page(source)), group="form")
+
+    def action_foreign(self) -> None:
+        """The form for an SAE from elsewhere."""
+
+        def load() -> "type[ForeignPage]":
+            from sae_tui.screens.foreign import ForeignPage
+
+            return ForeignPage
+
+        self.background(load, lambda page: self.app.push_screen(page()), group="foreign")
 
     def action_compare(self) -> None:
         """The marked sessions, this one with a single marked one, or else all of the list, as points and in a table."""

@@ -27,6 +27,7 @@ WELCOME = Content.from_markup("""\
 [b]No session here yet.[/b] Training a sparse autoencoder makes one.
 
 [b $accent]n[/]  configure a run, from a preset or from nothing
+[b $accent]i[/]  import an SAE that somebody else trained
 [b $accent]t[/]  train the demo: the embedded SmolLM2, some minutes on two cores
 [b $accent]?[/]  every key    [b $accent]q[/]  quit""")
 

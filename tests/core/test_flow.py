@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from core import config, flow, importing, jobs
+from core import budgets, config, flow, importing, jobs
 from core.errors import ConfigError, CorpusError, ModelError, SessionError
 from core.records import Notice, Progress, StepReport
 from core.session import Session
-from core.training import data
+from core.training import checkpoint, data
 
 
 def imported_from(root, source, *settings):
@@ -79,7 +79,7 @@ def test_stages_load_the_model_once_for_all_verbs(tmp_path, toy_values, monkeypa
 
 
 def test_measured_budgets_are_written_before_the_training_and_never_after(tmp_path, toy_values, monkeypatch):
-    monkeypatch.setattr(flow.budgets, "_rounded", lambda tokens, least, most: 512)
+    monkeypatch.setattr(budgets, "_rounded", lambda tokens, least, most: 512)
     session = session_with(tmp_path, toy_values)
     work = flow.stages(session, measure=True)
     phases = [r.phase for r in jobs.run(session, "train", work("train")) if isinstance(r, Progress)]
@@ -212,7 +212,7 @@ def test_a_checkpoint_that_cannot_be_written_on_a_stop_is_a_failure_and_not_sile
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(flow.checkpoint, "save", full)
+    monkeypatch.setattr(checkpoint, "save", full)
     with pytest.raises(OSError, match="No space"):
         for record in jobs.run(session, "train", flow.train(session)):
             if isinstance(record, StepReport) and record.step == 3:
@@ -253,18 +253,40 @@ def test_an_imported_sae_that_does_not_fit_its_model_is_refused_before_anything_
     assert not (tmp_path / "theirs").exists()
 
 
-def test_an_imported_sae_of_processed_weights_says_so(tmp_path, toy_values):
-    session = session_with(tmp_path, toy_values)
+@pytest.mark.parametrize(
+    ("kwargs", "settings", "kind", "says"),
+    [
+        ({"center_writing_weights": True, "fold_ln": False}, (), "centred", "so are they here"),
+        ({"center_writing_weights": True, "fold_ln": True, "fold_value_biases": True}, (), "processed", "so are they"),
+        ({"center_writing_weights": True}, ("model.processing=none",), "none", "worse than published"),
+        ({"refactor_factored_attn_matrices": True}, (), "none", "worse than published"),
+        ({"center_writing_weights": False, "n_devices": 1}, (), "none", ""),
+    ],
+)
+def test_an_imported_sae_of_processed_weights_gets_them(
+    tmp_path, toy_values, model_folders, kwargs, settings, kind, says
+):
+    from core.sae import files
+    from core.sae.topk import TopK
+
+    metadata = {"model_name": str(model_folders["gpt2"]), "hook_name": "blocks.1.hook_resid_pre"}
+    kept = {"model_class_name": "HookedTransformer", "model_from_pretrained_kwargs": kwargs}
+    files.save(TopK(32, 96, 8), tmp_path / "sae", metadata | kept)
+    session, said = imported_from(tmp_path, tmp_path / "sae", *settings)
+    assert session.config().model.processing == kind
+    assert says in said[-1] and (len(said) == 2) == bool(says)
+
+
+def test_what_was_trained_on_processed_weights_tells_so_and_is_measured_on_them(tmp_path, toy_values, model_folders):
+    model = {"name": str(model_folders["gpt2"]), "hook": "blocks.2.hook_resid_pre", "processing": "centred"}
+    session = session_with(tmp_path, toy_values, model=model)
     list(flow.train(session))
-    path = session.sae_dir / "cfg.json"
-    values = json.loads(path.read_text())
-    values["metadata"] |= {
-        "model_class_name": "HookedTransformer",
-        "model_from_pretrained_kwargs": {"center_writing_weights": True, "fold_ln": False},
-    }
-    path.write_text(json.dumps(values))
-    _, said = imported_from(tmp_path, session.sae_dir)
-    assert len(said) == 2 and "weights that HookedTransformer had processed (the residual stream centred)" in said[1]
+    assert abs(float(load_file(session.sae_dir / "sae_weights.safetensors")["b_dec"].mean())) < 1e-3
+    again, _ = imported_from(tmp_path, session.sae_dir)
+    assert again.config().model.processing == "centred"
+    found = [list(flow.evaluate(session, settings=[f"model.processing={kind}"]))[-1] for kind in ("centred", "none")]
+    assert found[0].metrics["fvu"] < found[1].metrics["fvu"]
+    assert [other["on"]["processing"] for other in session.transfers()] == ["none"]
 
 
 def test_local_paths_are_kept_absolute(tmp_path, toy_values, monkeypatch):

@@ -88,18 +88,23 @@ def their_jumprelu():
     return sae_lens.JumpReLUSAE(sae_lens.JumpReLUSAEConfig(d_in=D_IN, d_sae=D_SAE))
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: their_topk(False), lambda: their_topk(True), their_standard, their_gated, their_jumprelu]
-)
-def test_what_sae_lens_writes_we_load_and_run_to_the_same_output(make, tmp_path):
-    theirs, x = make(), batch()
+def saved(theirs, folder):
+    """With random weights, in a folder as sae-lens writes it."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
     theirs.cfg.metadata.hook_name = "blocks.1.hook_resid_post"
-    theirs.save_model(tmp_path / "theirs")
-    sae = files.load(tmp_path / "theirs")
+    theirs.save_model(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: their_topk(False), lambda: their_topk(True), their_standard, their_gated, their_jumprelu]
+)
+def test_what_sae_lens_writes_we_load_and_run_to_the_same_output(make, tmp_path):
+    theirs, x = make(), batch()
+    sae = files.load(saved(theirs, tmp_path / "theirs"))
     torch.testing.assert_close(sae(x), theirs(x), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(sae.encode(x), theirs.encode(x), rtol=1e-4, atol=1e-5)
 
@@ -109,13 +114,7 @@ def test_what_sae_lens_writes_we_load_and_run_to_the_same_output(make, tmp_path)
 def test_activations_normalised_one_by_one_are_read_and_written_as_theirs(make, kind, tmp_path):
     theirs, x = make(), 3 + batch()
     theirs.cfg.normalize_activations = kind
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
-    theirs.cfg.metadata.hook_name = "blocks.1.hook_resid_post"
-    theirs.save_model(tmp_path / "theirs")
-    theirs = sae_lens.SAE.load_from_disk(tmp_path / "theirs", device="cpu")
+    theirs = sae_lens.SAE.load_from_disk(saved(theirs, tmp_path / "theirs"), device="cpu")
     sae = files.load(tmp_path / "theirs")
     torch.testing.assert_close(sae(x), theirs(x), rtol=1e-4, atol=1e-4)
     files.save(sae, tmp_path / "ours", {"model_name": "m", "hook_name": "blocks.1.hook_resid_post"})

@@ -38,10 +38,100 @@ def test_activations_equal_the_hidden_states_of_the_bare_model(model, family, mo
     torch.testing.assert_close(x, hidden[2], rtol=2e-4, atol=2e-4)
 
 
+def loud(model):
+    """The same model with biases and norms that say something."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.ndim == 1:
+                weights += 0.3 * torch.randn(weights.shape, generator=generator)
+    return model
+
+
+def processed(folder, hook, processing):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from core.models.language import LanguageModel
+
+    model = loud(AutoModelForCausalLM.from_pretrained(folder).eval())
+    return LanguageModel("x", model, AutoTokenizer.from_pretrained(folder), hook, torch.device("cpu"), processing)
+
+
+@pytest.mark.parametrize("processing", ["centred", "processed"])
+@pytest.mark.parametrize(
+    "hook", ["blocks.1.hook_resid_pre", "blocks.2.hook_resid_post", "blocks.1.hook_mlp_out", "blocks.0.hook_attn_out"]
+)
+def test_processed_weights_write_what_has_no_mean_and_say_the_same(model_folders, hook, processing):
+    own, other = (processed(model_folders["gpt2"], hook, kind) for kind in ("none", processing))
+    ids = ids_for(own)
+    x = own.activations(ids).double()
+    torch.testing.assert_close(other.activations(ids).double(), x - x.mean(dim=-1, keepdim=True), rtol=0, atol=1e-5)
+    logits = [model.next_logits(ids)[0].log_softmax(dim=-1) for model in (own, other)]
+    torch.testing.assert_close(*logits, rtol=0, atol=1e-4)
+
+
+def test_the_values_biases_leave_the_heads_where_they_are_folded(model_folders):
+    own, centred, folded = (
+        processed(model_folders["gpt2"], "blocks.1.attn.hook_z", kind) for kind in ("none", "centred", "processed")
+    )
+    ids = ids_for(own)
+    x = own.activations(ids)
+    block = reference(model_folders["gpt2"])
+    block = loud(block).transformer.h[1]
+    weight, bias = block.attn.c_attn.weight[:, 64:], block.attn.c_attn.bias[64:]  # the values', after queries and keys
+    bias = bias + block.ln_1.bias @ weight  # the norm's is folded into it first
+    torch.testing.assert_close(centred.activations(ids), x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(folded.activations(ids), x - bias, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("processing", ["centred", "processed"])
+def test_an_edit_through_processed_weights_does_what_it_does_through_the_models_own(model_folders, processing):
+    hook = "blocks.1.hook_resid_pre"
+    own, other = (processed(model_folders["gpt2"], hook, kind) for kind in ("none", processing))
+    ids = ids_for(own)
+    direction = torch.randn(32, generator=torch.Generator().manual_seed(1))
+    direction -= direction.mean()  # what a norm discards anyway
+    edited = [model.next_logits(ids, edit=lambda x: x + direction)[0].log_softmax(dim=-1) for model in (own, other)]
+    clean, _ = own.next_logits(ids)
+    torch.testing.assert_close(*edited, rtol=0, atol=1e-4)
+    assert (edited[0] - clean.log_softmax(dim=-1)).abs().max() > 0.1
+    split = other.split_pass(ids)
+    replaced = split.logits_with(split.x + direction)[:, -1].log_softmax(dim=-1)
+    torch.testing.assert_close(replaced, edited[1], rtol=0, atol=1e-4)
+    _, cache = other.next_logits(ids[:, :-1], edit=lambda x: x + direction)
+    cached, _ = other.next_logits(ids[:, -1:], cache=cache, edit=lambda x: x + direction)
+    torch.testing.assert_close(cached.log_softmax(dim=-1), edited[1], rtol=0, atol=1e-4)
+    torch.testing.assert_close(other.unembed(direction[None]), own.unembed(direction[None]), rtol=0, atol=1e-3)
+
+
+def test_root_mean_square_norms_leave_nothing_to_centre(model_folders):
+    for family in ("llama", "gemma2"):
+        own, other = (
+            processed(model_folders[family], "blocks.1.hook_resid_post", kind) for kind in ("none", "processed")
+        )
+        ids = ids_for(own)
+        torch.testing.assert_close(other.activations(ids), own.activations(ids), rtol=0, atol=1e-5)
+
+
+def test_weights_that_are_processed_into_another_model_are_refused(model_folders, monkeypatch):
+    from transformer_lens.model_bridge import TransformerBridge
+
+    def broken(bridge, **_):
+        with torch.no_grad():
+            bridge.original_model.transformer.h[0].mlp.c_fc.weight.mul_(2)
+
+    monkeypatch.setattr(TransformerBridge, "process_weights", broken)
+    with pytest.raises(ModelError, match="with processed weights x is another model"):
+        processed(model_folders["gpt2"], "blocks.1.hook_resid_pre", "centred")
+    monkeypatch.setattr(TransformerBridge, "process_weights", lambda bridge, **_: 1 / 0)
+    with pytest.raises(ModelError, match="cannot process the weights of x"):
+        processed(model_folders["gpt2"], "blocks.1.hook_resid_pre", "centred")
+
+
 def test_native_attention_gives_the_activations_of_the_bridges_own(family, model_folders):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from core.models.language import boot
+    from core.models.bridge import boot
 
     folder = model_folders[family]
     model = language_model(folder, "blocks.2.hook_resid_post")
@@ -144,7 +234,7 @@ def test_unembed_refuses_a_hook_outside_the_residual_space(model_folders):
 
 
 def test_the_probe_lists_what_fires_with_its_module(model):
-    from core.models.language import fired_hooks
+    from core.models.bridge import fired_hooks
 
     found = {h.name: h for h in fired_hooks(model.bridge, model.device)}
     assert found["blocks.1.hook_resid_post"].shape == (32,)

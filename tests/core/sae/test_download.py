@@ -11,7 +11,7 @@ from huggingface_hub import errors
 
 from core.errors import ModelError
 from core.records import Progress
-from core.sae import download
+from core.sae import download, registry
 
 
 def fetched(name):
@@ -76,7 +76,7 @@ def releases(tmp_path, monkeypatch):
     package = tmp_path / "site" / "sae_lens"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise AssertionError('nobody needs to import it')")
-    (package / download.REGISTRY).write_text(RELEASES)
+    (package / registry.REGISTRY).write_text(RELEASES)
     monkeypatch.syspath_prepend(tmp_path / "site")
 
 
@@ -94,7 +94,7 @@ def test_a_release_is_looked_up_in_what_sae_lens_brings(hub, releases):
 
 def test_without_sae_lens_a_release_is_refused_with_the_other_way(monkeypatch):
     monkeypatch.setitem(sys.modules, "sae_lens", SimpleNamespace(__spec__=None))
-    monkeypatch.setattr(download.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="not installed: name it as REPO:FOLDER"):
         fetched("res-jb/blocks.8.hook_resid_pre")
 
@@ -129,4 +129,4 @@ def test_the_hubs_failures_are_sentences(monkeypatch, error, says):
     [("some/repo:folder", True), ("res-jb/id", True), ("./a/b", False), ("~/a", False), ("/a:b", False), ("a", False)],
 )
 def test_what_may_be_a_name_and_what_is_a_path(source, name):
-    assert download.is_name(source) is name
+    assert registry.is_name(source) is name

@@ -93,6 +93,11 @@ def test_a_run_trains_on_them_in_passes_and_is_measured_on_what_was_kept(files, 
     for stage in (flow.analyze, flow.load_engine):
         with pytest.raises(SessionError, match="neither text nor a model.*sae-tui import"):
             list(stage(session))
+    for setting in (f"corpus.name={cfg.corpus.name}", "corpus.name=other.txt", "tokens.context=64"):
+        with pytest.raises(SessionError, match="neither text nor a model: it cannot be measured on a corpus"):
+            list(flow.evaluate(session, no_model, settings=[setting]))
+    more = list(flow.evaluate(session, no_model, settings=["corpus.test_share=0.4"]))[-1]
+    assert more.tokens["fvu"] > kept
 
 
 @pytest.mark.parametrize("steps", [[1], [3, 7], [11, 23, 40]])

@@ -11,15 +11,16 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core import config, flow, jobs
+from core import config, flow, jobs, several
 from core.errors import ConfigError, CorpusError, SaeTuiError, SessionError
 from core.records import Notice, Progress, StepReport
 from core.sae.build import build
-from core.training import checkpoint
+from core.training import checkpoint, data, own
 from core.training.ranks import ALONE, Left, Ranks
 from core.training.run import Run
 from tests.core.test_flow import session_with
@@ -179,12 +180,12 @@ def test_a_stream_of_text_is_divided_and_each_document_read_once(toy_values, toy
     cfg = config.parse(values)
 
     def documents(ranks):
-        return [tuple(block.ids) for block in flow.data.blocks(cfg, toy_language_model, "train", ranks)]
+        return [tuple(block.ids) for block in data.blocks(cfg, toy_language_model, "train", ranks)]
 
     shares = [documents(Ranks(rank, 3)) for rank in range(3)]
     assert all(abs(len(share) - len(shares[0])) < 0.2 * len(shares[0]) for share in shares)
     assert not set(shares[0]) & set(shares[1]) and abs(sum(map(len, shares)) - len(documents(ALONE))) <= 3
-    given = [list(flow.data.TrainingActivations(cfg, toy_language_model, Ranks(rank, 2))) for rank in range(2)]
+    given = [list(data.TrainingActivations(cfg, toy_language_model, Ranks(rank, 2))) for rank in range(2)]
     batches = [[x for x in each if not isinstance(x, int)] for each in given]
     assert [sum(map(len, each)) for each in batches] == [1_501, 1_500]
     assert {len(x) for each in batches for x in each[:-1]} == {128}
@@ -242,7 +243,7 @@ def test_a_process_that_is_killed_ends_the_job_and_it_goes_on_from_the_last_chec
 
 def test_an_error_of_one_process_is_told_by_all_and_keeps_a_checkpoint(tmp_path, values, monkeypatch):
     session = session_with(tmp_path, values)
-    read, calls = flow.own.OwnActivations.shard, []
+    read, calls = own.OwnActivations.shard, []
 
     def shard(self, number):
         calls.append(number)
@@ -250,7 +251,7 @@ def test_an_error_of_one_process_is_told_by_all_and_keeps_a_checkpoint(tmp_path,
             raise CorpusError("row 7 is not finite")
         return read(self, number)
 
-    monkeypatch.setattr(flow.own.OwnActivations, "shard", shard)
+    monkeypatch.setattr(own.OwnActivations, "shard", shard)
     said = trained(session)
     assert said[0] == "Left: process 1 of 2 failed: row 7 is not finite" and said[1].startswith("CorpusError")
     assert session.status().state == "failed" and "row 7 is not finite" in session.status().error
@@ -343,3 +344,46 @@ def test_torchrun_trains_and_a_stop_reaches_it(tmp_path, values):
     assert printed.count("step 5 ") == 1
     written = json.loads((session.checkpoints_dir / str(session.resumable()) / "training.json").read_text())
     assert written["parts"]["ranks"] == {"world": 2}
+
+
+def test_the_job_starts_its_processes_itself_and_what_is_killed_or_stopped_goes_on_to_the_same_bits(tmp_path, values):
+    values["budget"] = {"activations": 4_000, "epochs": 20}
+    values["training"] |= {"devices": 2, "checkpoint_minutes": 1e-6}
+    whole, session = session_with(tmp_path, values, "whole"), session_with(tmp_path, values, "session")
+    trained(whole)
+
+    def started(until):
+        process = jobs.start(session, "train")
+        deadline = time.monotonic() + 120
+        while (session.state_step() or 0) < until and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return process
+
+    process = started(5)
+    first, second = sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)
+    assert session.observed().state == "running" and session.status().pid in (first.pid, second.pid)
+    (second if session.status().pid == first.pid else first).kill()
+    process.wait(60)
+    assert session.status().state == "failed" and "process 1 of 2 died" in session.status().error
+    process = started(session.resumable() + 5)
+    assert jobs.stop(session).state == "stopped" and session.resumable() < 400
+    process.wait(60)
+    assert not any(child.is_running() for child in (first, second))
+    assert started(10_000).wait(120) == 0 and session.status().state == "done"
+    assert equal(weights(session), weights(whole))
+    assert "Traceback" not in session.log_path.read_text()
+
+
+def test_as_many_processes_as_gpus_where_none_are_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    for training, device, wanted in (({}, "auto", 1), ({"devices": 0}, "auto", 3), ({"devices": 0}, "cpu", 1)):
+        assert several.wanted(config.parse({"device": device, "training": training})) == wanted
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert several.wanted(config.parse({"training": {"devices": 0}})) == 1
+
+
+def test_one_process_says_that_it_trains_alone_where_several_are_asked_for(tmp_path, values):
+    values["training"] |= {"devices": 2}
+    session = session_with(tmp_path, values)
+    said = [r.message for r in flow.train(session) if isinstance(r, Notice)]
+    assert "training.devices = 2, but here one process trains alone" in said

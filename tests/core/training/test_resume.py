@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from core import flow, jobs, storage
 from core.errors import RunError, SessionError
 from core.records import Notice, Progress, StepReport
+from core.sae import files
 from core.training import checkpoint, loop
 from tests.core.test_flow import session_with
 
@@ -272,7 +273,7 @@ def test_a_final_sae_that_cannot_be_written_is_an_error_and_can_be_made_up_for(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(flow.files, "save", full)
+        patched.setattr(files, "save", full)
         with pytest.raises(OSError, match="No space"):
             list(flow.train(session, load))
     assert not session.finished and session.resumable() == 12

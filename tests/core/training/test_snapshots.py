@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from core import flow, storage
 from core.records import StepReport
-from core.training import snapshots
+from core.training import data, loop, snapshots
 from tests.conftest import finished
 from tests.core.test_flow import session_with
 from tests.core.training.test_resume import killed, left, same, until
@@ -84,7 +84,7 @@ def test_the_sample_is_what_the_first_batches_are_made_of(tmp_path, small, load,
     kept = load_file(session.snapshots_dir / "sample.safetensors")["x"]
     assert torch.equal(kept, whole[1][0][1])
     config = session.config()
-    batches = flow.data.TrainingActivations(config, finished(load(config)))
+    batches = data.TrainingActivations(config, finished(load(config)))
     first = [b for b, _ in zip((b for b in batches if not isinstance(b, int)), range(2), strict=False)]
     assert torch.equal(kept, torch.cat(first))
 
@@ -126,7 +126,7 @@ def test_killed_at_random_moments_it_leaves_the_same_bits(tmp_path, small, load,
 
 def test_a_full_disk_holds_checkpoints_back_until_the_snapshots_are_written(tmp_path, small, load, whole, monkeypatch):
     session = session_with(tmp_path, small)
-    monkeypatch.setattr(flow.loop, "RETRY_S", 0.0)
+    monkeypatch.setattr(loop, "RETRY_S", 0.0)
     replacing, full = storage.replacing, False
 
     def refused(path, **options):

@@ -1,0 +1,92 @@
+"""What a person says of features, on the screens that show them: labels, notes, tags and stars, of one or of many."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from core import labels
+from core.labels import Label
+from sae_tui.screens.dialogs import AskText
+from sae_tui.screens.page import Page
+
+QUESTIONS = {
+    "label": ("What does feature {} stand for, in a few words?", "What do these {} features stand for?"),
+    "note": ("What else is there to say about feature {}?", "What is there to say about these {} features?"),
+    "tags": ("Tags of feature {}, commas between", "Tags of these {} features, commas between"),
+}
+"""Of one feature, by its number; of many, by how many they are."""
+
+
+class Saying(Page):
+    """A screen with such actions. A subclass says which features they are about, and shows what was written."""
+
+    @property
+    def chosen(self) -> list[int]:
+        """What the actions are about."""
+        raise NotImplementedError
+
+    def wrote(self, said: Sequence[Label]) -> None:
+        """This was written down."""
+        raise NotImplementedError
+
+    def action_star(self) -> None:
+        """Star what is chosen, or take the stars away where all have one."""
+        chosen, session = self.chosen, self.app.session
+        if not chosen or session is None:
+            return
+
+        def every() -> bool:
+            known = labels.read(session)
+            return all(feature in known and known[feature].starred for feature in chosen)
+
+        self.background(every, lambda starred: self._say(chosen, starred=not starred), group="said")
+
+    def action_label(self) -> None:
+        """Ask for a label."""
+        self._ask_for("label")
+
+    def action_note(self) -> None:
+        """Ask for a note."""
+        self._ask_for("note")
+
+    def action_tags(self) -> None:
+        """Ask for tags."""
+        self._ask_for("tags")
+
+    def _ask_for(self, field: str) -> None:
+        chosen, session = self.chosen, self.app.session
+        if not chosen or session is None:
+            return
+        of_one, of_many = QUESTIONS[field]
+        question = of_many.format(len(chosen)) if len(chosen) > 1 else of_one.format(chosen[0])
+
+        def before() -> set[str]:
+            known = labels.read(session)
+            found = (getattr(known.get(feature, Label(feature=feature)), field) for feature in chosen)
+            return {", ".join(one) if field == "tags" else one for one in found}
+
+        def answered(text: str | None) -> None:
+            if text is not None:
+                self._say(chosen, **{field: labels.tags_in(text) if field == "tags" else text.strip()})
+
+        def ask(said: set[str]) -> None:
+            self.app.push_screen(AskText(question, said.pop() if len(said) == 1 else ""), answered)
+
+        self.background(before, ask, group="said")
+
+    def _say(self, features: Sequence[int], **fields: Any) -> None:
+        session = self.app.session
+        if session is None:
+            return
+
+        def write() -> list[Label]:
+            said = [labels.change(session, feature, **fields) for feature in features]
+            self.app.stores.get(session).relabel()
+            return said
+
+        def written(said: list[Label]) -> None:
+            if len(said) > 1:
+                name = "stars" if "starred" in fields else ", ".join(fields)
+                self.app.say(f"{name} of {len(said)} features: written")
+            self.wrote(said)
+
+        self.background(write, written, group=f"say-{features[0]}")

@@ -1,0 +1,153 @@
+"""The form for an SAE from elsewhere: what its files fill in, what is said while one types, what it starts."""
+
+import json
+from pathlib import Path
+
+import pytest
+from textual.events import Paste
+
+from core import jobs
+from core.sae import registry
+from core.session import Session
+from sae_tui.screens.choose import Choose
+from sae_tui.screens.draft import NAME, THEN
+from sae_tui.screens.foreign import ForeignPage
+from sae_tui.screens.foreign_draft import HOOK, MODEL, PROCESSING, SOURCE
+from sae_tui.screens.runs import RunsPage
+from sae_tui.widgets.paged_table import PagedTable
+from sae_tui.widgets.rows import Rows
+from tests.sae_tui.waiting import until
+
+
+def folder_of(path: Path, **changes: object) -> Path:
+    """A folder as sae-lens writes it, of which the form reads only the configuration."""
+    path.mkdir(parents=True)
+    metadata = {"model_name": "smollm2", "hook_name": "blocks.3.hook_resid_pre"}
+    values = {"architecture": "topk", "d_in": 576, "d_sae": 4_608, "k": 32, "metadata": metadata | changes}
+    (path / "cfg.json").write_text(json.dumps(values))
+    return path
+
+
+async def opened(pilot) -> ForeignPage:
+    await pilot.pause(0.2)
+    await pilot.press("i")
+    await until(lambda: isinstance(pilot.app.screen, ForeignPage))
+    return pilot.app.screen
+
+
+async def typed(pilot, name: str, text: str) -> None:
+    """Another value in a row, pasted."""
+    form = pilot.app.screen._form
+    form.go_to(form.row(name))
+    await pilot.pause()
+    await pilot.press("end", "ctrl+u")
+    form.post_message(Paste(text))
+    await until(lambda: form.value(name) == text)
+
+
+def told(page: ForeignPage) -> str:
+    return "\n".join(line.plain for line in page.query_one("#told", Rows).lines)
+
+
+@pytest.mark.asyncio
+async def test_what_its_files_tell_is_filled_in_and_what_does_not_fit_is_said(sessions_root, workbench, tmp_path):
+    kept = {"model_from_pretrained_kwargs": {"center_writing_weights": True}}
+    source = folder_of(tmp_path / "theirs" / "Layer 3", **kept)
+    app = workbench(sessions_root)
+    async with app.run_test(size=(160, 45)) as pilot:
+        page = await opened(pilot)
+        await typed(pilot, SOURCE, str(source))
+        await until(lambda: page._form.value(HOOK) == "blocks.3.hook_resid_pre")
+        assert page._form.value(MODEL) == "smollm2" and page._form.value(PROCESSING) == "centred"
+        assert page._form.value(NAME) == "theirs-layer-3"
+        await until(lambda: "ready" in told(page) and "SAELens' topk: 576 → 4,608 features" in told(page))
+        await typed(pilot, HOOK, "blocks.3.mlp.hook_post")
+        await until(lambda: "takes 576 dimensions, but" in page._form.row(HOOK).wrong)
+        await typed(pilot, HOOK, "blocks.99.hook_resid_pre")
+        await until(lambda: "there is no blocks.99" in page._form.row(HOOK).wrong)
+        await typed(pilot, NAME, "alpha")
+        await until(lambda: "there is one of that name already" in page._form.row(NAME).wrong)
+        await typed(pilot, SOURCE, str(tmp_path / "nowhere"))
+        await until(lambda: "there is no" in page._form.row(SOURCE).wrong)
+        await pilot.press("ctrl+s")
+        await until(lambda: not page._starting)
+        assert not list(sessions_root.glob("theirs*")) and isinstance(app.screen, ForeignPage)
+
+
+@pytest.mark.asyncio
+async def test_the_list_of_sae_lens_is_gone_through_where_it_is_installed(
+    sessions_root, workbench, tmp_path, monkeypatch
+):
+    release = {
+        "repo_id": "some/repo", "model": "gpt2-small", "saes": [{"id": "blocks.8.hook_resid_pre", "path": "b8"}],
+        "config_overrides": {"model_from_pretrained_kwargs": {"center_writing_weights": True}},
+    }  # fmt: skip
+    found = [None]
+    monkeypatch.setattr(registry, "releases", lambda: found[0])
+    app = workbench(sessions_root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        page = await opened(pilot)
+        await pilot.press("ctrl+o")
+        await until(lambda: any("sae-lens is not installed" in n.message for n in app._notifications))
+        await typed(pilot, SOURCE, "res-jb/blocks.8.hook_resid_pre")
+        await until(lambda: "need sae-lens" in page._form.row(SOURCE).wrong)
+        found[0] = {"other": release, "res-jb": release}
+        await pilot.press("ctrl+o")
+        await until(lambda: isinstance(app.screen, Choose))
+        await pilot.press(*"res")
+        await until(lambda: app.screen.query_one(PagedTable).row[0] == "res-jb")
+        await pilot.press("enter")
+        await until(lambda: app.screen.query_one(PagedTable).row[0] == "blocks.8.hook_resid_pre")
+        await pilot.press("enter")
+        await until(lambda: page._form.value(PROCESSING) == "centred")
+        assert page._form.value(SOURCE) == "res-jb/blocks.8.hook_resid_pre"
+        assert page._form.value(MODEL) == "gpt2-small" and page._form.value(HOOK) == "blocks.8.hook_resid_pre"
+
+
+@pytest.mark.asyncio
+async def test_it_is_imported_in_a_process_of_its_own_and_then_evaluated(
+    sessions_root, workbench, tmp_path, monkeypatch
+):
+    from core.sae import files
+    from core.sae.topk import TopK
+
+    started = []
+
+    class Ended:
+        def poll(self) -> int:
+            return 0
+
+    def start(session, verb, args=()):
+        started.append((session.name, verb, *args))
+        return Ended()
+
+    monkeypatch.setattr(jobs, "start", start)
+    metadata = {"model_name": "smollm2", "hook_name": "blocks.3.hook_resid_pre"}
+    files.save(TopK(576, 600, 8), tmp_path / "theirs", metadata)
+    app = workbench(sessions_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        page = await opened(pilot)
+        await typed(pilot, SOURCE, str(tmp_path / "theirs"))
+        await typed(pilot, NAME, "borrowed")
+        await until(lambda: page._form.value(MODEL) == "smollm2")
+        assert page._form.value(THEN) == "evaluate and analyse"
+        await pilot.press("ctrl+s")
+        await until(lambda: "importing" in told(page))
+        await until(lambda: isinstance(app.screen, RunsPage))
+        session = Session(sessions_root / "borrowed")
+        assert session.config().model.hook == "blocks.3.hook_resid_pre" and session.config().sae.d_sae == 600
+        assert started == [("borrowed", "evaluate", "--then", "analyze")] and app.session.name == "borrowed"
+
+
+@pytest.mark.asyncio
+async def test_an_import_that_fails_says_why_and_leaves_the_form(sessions_root, workbench, tmp_path):
+    app = workbench(sessions_root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        page = await opened(pilot)
+        await typed(pilot, SOURCE, str(folder_of(tmp_path / "theirs" / "torn")))
+        await until(lambda: "ready" in told(page))
+        await pilot.press("ctrl+s")
+        await until(lambda: any("sae_weights.safetensors is missing" in n.message for n in app._notifications))
+        assert isinstance(app.screen, ForeignPage) and not page._starting
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, RunsPage))
