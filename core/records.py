@@ -171,3 +171,108 @@ class FiringToken:
     counted: bool
     """False where the SAE is not defined (BOS, first of a block): `features` is empty there."""
     features: tuple[tuple[int, float], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextReading:
+    """One text, and how strongly one feature fires on each of its tokens."""
+
+    text: str
+    category: str
+    source: str
+    tokens: tuple[ContextToken, ...]
+    """Without a BOS; `token_idx` is the position as the model reads them."""
+    max: float
+    """The feature's strongest activation; 0 where it is silent."""
+    at: int | None
+    """The `token_idx` of that; None where it is silent."""
+    x_nonzero: float | None
+    """Share of the entries of its activations that are not 0; None where no token counts."""
+    z_nonzero: float | None
+    """The same of its code."""
+    cut: int
+    """Tokens that the model could not read any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptSide:
+    """What one feature does on some texts; of each text its largest activation."""
+
+    strong_share: float
+    """Share of the texts on which it is strong."""
+    active_share: float
+    """Share of the texts on which it fires at all."""
+    mean: float
+    """Mean over all the texts, those on which it is silent included."""
+    composite: float
+    """`100 · strong_share · mean`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptRow:
+    """A feature that may stand for what some texts have in common."""
+
+    feature: int
+    score: float
+    """The composite on the texts, less that on the contrast texts where there are any."""
+    threshold: float
+    """Above which it is strong."""
+    inside: ConceptSide
+    """On the texts."""
+    outside: ConceptSide | None
+    """On the contrast texts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptFound:
+    """A search for a concept."""
+
+    texts: int
+    contrast: int
+    rule: str
+    """From where on an activation is strong, in words."""
+    rows: tuple[ConceptRow, ...]
+    """The best first."""
+    notes: tuple[str, ...]
+    """What else a person should know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributedFeature:
+    """One feature on one token of a prompt, and its part in a logit. See `core.analysis.attribution`."""
+
+    position: int
+    token: str
+    feature: int
+    activation: float
+    direct: float | None
+    """None where the hook point is not in the residual stream's space."""
+    gradient: float
+    ablation: float | None
+    """None where it was not measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """Which features on which tokens a prediction rests on."""
+
+    tokens: tuple[ContextToken, ...]
+    """As the model reads them, up to the position; `value` is the sum of `gradient` over the features on each."""
+    position: int
+    """Behind which token the prediction is."""
+    target_id: int
+    target: str
+    score: float
+    """The target's logit, less the mean over the vocabulary: what is attributed."""
+    probability: float
+    likeliest: tuple[tuple[str, float], ...]
+    """The most likely next tokens and their probabilities."""
+    pairs: int
+    """Features active on tokens, all counted."""
+    rows: tuple[AttributedFeature, ...]
+    """The largest, by whatever they are ranked by."""
+    ablated: int
+    """How many pairs were ablated one by one: those with the largest `gradient`."""
+    pearson: float | None
+    """Of `gradient` with `ablation`, over these; None where that is not defined."""
+    spearman: float | None

@@ -3,7 +3,7 @@
 Owns every path and file name in it and its name's rules. One kind of writer for each file: the job writes
 `status.json`, `metrics.jsonl`, `sae/`, `checkpoints/`, `snapshots.parquet`, `tensorboard/`, `wandb/`,
 `features.duckdb`, `evaluation.json`, `transfers.json`; the workbench `control.json` and `labels.jsonl`; the engine
-`steering/`.
+`steering/`; whoever asks about texts `probes/`.
 """
 
 import contextlib
@@ -65,7 +65,9 @@ class Session:
     activations_dir = property(lambda self: self.path / "activations")
     database_path = property(lambda self: self.path / "features.duckdb")
     labels_path = property(lambda self: self.path / "labels.jsonl")
+    explanations_path = property(lambda self: self.path / "explanations.jsonl")
     steering_dir = property(lambda self: self.path / "steering")
+    probes_dir = property(lambda self: self.path / "probes")
 
     @classmethod
     def create(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from core.engine import protocol
-from core.records import FiringToken
+from core.records import Attribution, ConceptFound, FiringToken, TextReading
 from core.steering.interventions import GenerationRequest, Intervention
 from core.steering.transcript import Change
 
@@ -22,6 +22,19 @@ class AnyEngine(Protocol):
     def load(self) -> Iterator[protocol.Event]: ...  # noqa: D102
     def generate(self, request: GenerationRequest, changes: Sequence[Change] = ()) -> Iterator[protocol.Event]: ...  # noqa: D102
     def firing(self, text: str, top: int = 10, then: Sequence[int] = ()) -> tuple[FiringToken, ...]: ...  # noqa: D102
+    def concept(  # noqa: D102
+        self, texts: Sequence[str], contrast: Sequence[str] = (), *, strong: str | None = None, top: int = 20
+    ) -> ConceptFound | None: ...
+    def attribution(  # noqa: D102
+        self,
+        text: str,
+        target: str | None = None,
+        *,
+        position: int | None = None,
+        rank: str = "gradient",
+        top: int = 20,
+    ) -> Attribution | None: ...
+    def reading(self, texts: Sequence[str], feature: int) -> tuple[TextReading, ...]: ...  # noqa: D102
     def change(self, interventions: Sequence[Intervention]) -> bool: ...  # noqa: D102
     def stop(self) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
@@ -35,7 +48,15 @@ class Ended:
     error: Exception | None = None
 
 
-Told = protocol.Event | tuple[FiringToken, ...] | Ended
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """One feature on some texts, in their order."""
+
+    feature: int
+    texts: tuple[TextReading, ...]
+
+
+Told = protocol.Event | tuple[FiringToken, ...] | ConceptFound | Attribution | Readings | Ended
 
 
 class Operator:
@@ -62,7 +83,24 @@ class Operator:
 
     def firing(self, key: Any, text: str, top: int, then: Sequence[int] = ()) -> None:
         """The tokens of a text and what fires on them, told as one tuple."""
-        self._asked.put((key, lambda: iter([self._engine.firing(text, top, then)])))
+        self._question(key, lambda: self._engine.firing(text, top, then))
+
+    def concept(
+        self, key: Any, texts: Sequence[str], contrast: Sequence[str], *, strong: str | None = None, top: int = 20
+    ) -> None:
+        """The features that stand for what texts have in common, told as one ConceptFound; as nothing where stopped."""
+        self._question(key, lambda: self._engine.concept(texts, contrast, strong=strong, top=top))
+
+    def attribution(
+        self, key: Any, text: str, target: str | None = None, *, position: int | None = None, rank: str = "gradient",
+        top: int = 20,
+    ) -> None:  # fmt: skip
+        """What a prediction rests on, told as one Attribution; as nothing where stopped."""
+        self._question(key, lambda: self._engine.attribution(text, target, position=position, rank=rank, top=top))
+
+    def reading(self, key: Any, texts: Sequence[str], feature: int) -> None:
+        """One feature on each token of each text, told as one Readings, which is empty where stopped."""
+        self._question(key, lambda: Readings(feature, self._engine.reading(texts, feature)))
 
     def change(self, interventions: Sequence[Intervention]) -> None:
         """Other interventions for the generation that runs."""
@@ -85,6 +123,16 @@ class Operator:
         self._asked.put(None)
         self._said.put(self._engine.close)
         self._said.put(None)
+
+    def _question(self, key: Any, ask: Callable[[], Told | None]) -> None:
+        """Ask for one value, when its turn comes."""
+
+        def begin() -> Iterator[Told]:
+            answer = ask()
+            if answer is not None:
+                yield answer
+
+        self._asked.put((key, begin))
 
     def _ask(self) -> None:
         while asked := self._asked.get():

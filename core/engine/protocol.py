@@ -6,11 +6,11 @@ are heard at once; Stop and Change bear the id of the request they are about. Do
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import get_args
 
-from core.records import FiringToken, Progress, TokenChoice, TokenReport
+from core.plain import made
+from core.records import Attribution, ConceptFound, FiringToken, Progress, TextReading, TokenReport
 from core.steering.interventions import GenerationRequest, Intervention
 from core.steering.transcript import Change as Held
 from core.steering.transcript import MadeWith
@@ -55,6 +55,45 @@ class Tokens:
     """Features for each token."""
     then: tuple[int, ...] = ()
     """Token ids that come after the text, such as those that were generated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concept:
+    """Which features stand for what some texts have in common; answered by Found."""
+
+    id: int
+    texts: tuple[str, ...]
+    contrast: tuple[str, ...]
+    """Texts that have it not; there may be none."""
+    strong: str | None
+    """From where on an activation is: `5` or `0.5x`; None is as the session is configured."""
+    top: int
+    """Features at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """Which features on which tokens a prediction rests on; answered by Attributed."""
+
+    id: int
+    text: str
+    target: str | None
+    """One token; None is what the model finds most likely."""
+    position: int | None
+    """Behind which token, as Firing counts them; None is the last."""
+    rank: str
+    """`activation`, `direct`, `gradient` or `ablation`."""
+    top: int
+    """Features at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """How strongly one feature fires on each token of some texts; answered by WasRead."""
+
+    id: int
+    texts: tuple[str, ...]
+    feature: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +164,30 @@ class Firing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The features that stand for a concept."""
+
+    id: int
+    concept: ConceptFound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributed:
+    """What a prediction rests on."""
+
+    id: int
+    attribution: Attribution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WasRead:
+    """One feature on each of the texts, in their order."""
+
+    id: int
+    readings: tuple[TextReading, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """The request has ended: by itself, or because it was stopped."""
 
@@ -150,10 +213,13 @@ class Pong:
     id: int
 
 
-Request = Load | Generate | Change | Tokens | Stop | Ping
-Event = Loading | Started | Step | Changed | Refused | Firing | Done | Failed | Pong
+Question = Tokens | Concept | Attribute | Read
+"""A request that is answered by one event."""
+Request = Load | Generate | Change | Question | Stop | Ping
+Answer = Firing | Found | Attributed | WasRead
+Event = Loading | Started | Step | Changed | Refused | Answer | Done | Failed | Pong
 
-_KINDS: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (*get_args(Request), *get_args(Event))}
+_KINDS: dict[str, type[Request | Event]] = {kind.__name__: kind for kind in (*get_args(Request), *get_args(Event))}
 
 
 def encode(message: Request | Event) -> bytes:
@@ -165,43 +231,6 @@ def decode(line: bytes) -> Request | Event:
     """The message in a line. Raises ValueError where there is none, UsageError for impossible values."""
     values = json.loads(line)
     try:
-        kind = _KINDS[values.pop("is")]
-        return kind(**{name: _READ.get(name, _as_is)(value) for name, value in values.items()})
+        return made(_KINDS[values.pop("is")], values)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"not a message of the engine: {line[:200]!r}") from error
-
-
-def _as_is(value: Any) -> Any:
-    return value
-
-
-def _report(values: dict[str, Any]) -> TokenReport:
-    rows = {row: values[row] and TokenChoice(**values[row]) for row in ("baseline", "steered")}
-    return TokenReport(**{**values, **rows})
-
-
-def _interventions(values: list[dict[str, Any]]) -> tuple[Intervention, ...]:
-    return tuple(Intervention.from_json(intervention) for intervention in values)
-
-
-def _changes(values: list[dict[str, Any]]) -> tuple[Held, ...]:
-    return tuple(Held(int(held["index"]), _interventions(held["interventions"])) for held in values)
-
-
-def _firing(values: list[dict[str, Any]]) -> tuple[FiringToken, ...]:
-    return tuple(
-        FiringToken(**{**token, "features": tuple((int(f), float(z)) for f, z in token["features"])})
-        for token in values
-    )
-
-
-_READ: dict[str, Callable[[Any], Any]] = {
-    "progress": lambda values: Progress(**values),
-    "made_with": lambda values: MadeWith(**values),
-    "report": _report,
-    "tokens": _firing,
-    "request": GenerationRequest.from_json,
-    "interventions": _interventions,
-    "changes": _changes,
-    "then": tuple,
-}

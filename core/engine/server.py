@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 from core.engine import protocol
 from core.errors import SaeTuiError, sentence
-from core.records import FiringToken, Progress, TokenReport
+from core.records import Progress, TokenReport
 from core.session import Session
 from core.steering.interventions import GenerationRequest, Intervention, resolve
 from core.steering.transcript import MadeWith, Recorder
@@ -49,8 +49,8 @@ class Backend(Protocol):
         """Raise what keeps the generation that runs from taking these, from any thread; after it, it can."""
         ...
 
-    def firing(self, text: str, top: int, then: Sequence[int]) -> list[FiringToken]:
-        """The tokens of `text`, and those that come `then`, and the `top` features on each."""
+    def answer(self, question: protocol.Question) -> protocol.Answer:
+        """The answer, whole."""
         ...
 
 
@@ -60,12 +60,13 @@ class ModelBackend:
     def __init__(self, session: Session, load: Callable[[Session], Loader]) -> None:
         # torch and duckdb: here and not on demand, for an import that a stop interrupts cannot be taken up again.
         from core.analysis.store import strengths
+        from core.engine import answers
         from core.steering import generate
 
         self._session = session
         self._load = load
         self._scales: dict[int, Mapping[str, float | None]] = {}
-        self._steering, self._strengths = generate, strengths
+        self._steering, self._strengths, self._answers = generate, strengths, answers
         self._config = session.config().tokens
 
     def load(self) -> Generator[Progress, None, None]:
@@ -91,9 +92,9 @@ class ModelBackend:
         scales = self._scales if self._session.database_path.is_file() else None
         resolve(interventions, scales, self._sae.d_sae)
 
-    def firing(self, text: str, top: int, then: Sequence[int]) -> list[FiringToken]:
-        """What fires on a text."""
-        return self._steering.firing(self._model, self._sae, text, self._config, top, then)
+    def answer(self, question: protocol.Question) -> protocol.Answer:
+        """What is asked about texts."""
+        return self._answers.answer(self._model, self._sae, self._session, question)
 
 
 def serve(session: Session, make_backend: Callable[[], Backend]) -> None:
@@ -151,7 +152,7 @@ class _Server:
                 self._hear_change(message)
             case protocol.Ping():
                 self._send(protocol.Pong(id=message.id))
-            case protocol.Load() | protocol.Generate() | protocol.Tokens():
+            case _ if isinstance(message, protocol.Load | protocol.Generate | protocol.Question):
                 self._waiting.put(message)
 
     def _serve(self, message: protocol.Request, backend: Backend) -> None:
@@ -183,9 +184,8 @@ class _Server:
         match message:
             case protocol.Generate():
                 return self._generate(message, backend)
-            case protocol.Tokens():
-                tokens = (backend.firing(*asked) for asked in [(message.text, message.top, message.then)])
-                return self._each(tokens, lambda found: [protocol.Firing(id=message.id, tokens=tuple(found))])
+            case protocol.Tokens() | protocol.Concept() | protocol.Attribute() | protocol.Read():
+                return self._each((backend.answer(question) for question in [message]), lambda answer: [answer])
         return True
 
     def _generate(self, message: protocol.Generate, backend: Backend) -> bool:

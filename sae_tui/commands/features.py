@@ -14,6 +14,7 @@ from core.analysis import card
 from core.analysis.store import Store
 from core.session import Session
 from sae_tui.commands.output import add_set, as_json, figures, session_of, table, watched
+from sae_tui.commands.texts import add_texts, feature_on_texts
 from sae_tui.text import band_name, facts, figure, lit, safe, shortened, token
 
 COLUMNS = ("feature", "n", "density", "mean", "max", "p99", "token_entropy", "category_entropy", "top_token")
@@ -47,10 +48,12 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument("--limit", type=int, default=20, metavar="N", help="how many (20)")
     verb.set_defaults(run=features)
 
-    verb = verbs.add_parser("feature", help="one feature: histogram, contexts, logits, neighbours")
+    verb = verbs.add_parser("feature", help="one feature: histogram, contexts, categories, logits, neighbours")
     verb.add_argument("name", help="the session")
     verb.add_argument("id", type=int, help="the feature")
     verb.add_argument("--limit", type=int, default=10, metavar="N", help="contexts in each band (10)")
+    add_texts(verb)
+    verb.add_argument("--top", type=int, default=10, metavar="N", help="of given texts, those it fires on most (10)")
     verb.set_defaults(run=feature)
 
     verb = verbs.add_parser("query", help="one SELECT over the feature database")
@@ -146,13 +149,17 @@ def features(args: argparse.Namespace) -> int:
 
 def feature(args: argparse.Namespace) -> int:
     """`sae-tui feature`."""
+    if args.texts or args.text:
+        return feature_on_texts(args, session_of(args))
     with Store.open([session_of(args)]) as store:
         found = card.read(store, args.id, limit=args.limit)
     if args.json:
         as_json({
             **found.row, "examples": [asdict(e) for e in found.examples], "logits": found.logits,
-            "neighbours": [{k: v for k, v in n.items() if k != "row"} for n in found.neighbours],
-            "histogram": found.histogram, "tokens": found.tokens,
+            "neighbours": _alone(found.neighbours), "coactivations": _alone(found.coactivations),
+            "histogram": found.histogram, "tokens": found.tokens, "categories": found.categories,
+            "emergence": found.emergence, "logit_histogram": found.logit_histogram, "alignment": found.alignment,
+            "correlations": found.correlations,
         })  # fmt: skip
         return 0
     for line in lines(found):
@@ -174,6 +181,7 @@ def lines(found: card.Card) -> Iterator[str]:
         bars = "".join(BAR[-(-8 * b["n"] // most)] for b in found.histogram)
         yield f"activations  0 |{bars}| {figure(row['max'])}   (height: number of tokens)"
         yield "fires on     " + "  ".join(f"{_token(t)} {t['n']:,} (×{t['lift']:.0f})" for t in found.tokens)
+        yield from _reliability(found)
         yield ""
         for e in found.examples:
             text = lit(e.tokens, at=e.token_idx, width=96)
@@ -185,7 +193,36 @@ def lines(found: card.Card) -> Iterator[str]:
             yield f"{name:<13}" + "  ".join(effects)
     if found.neighbours:
         near = (f"{n['other']} ({n['cosine']:.2f}){_label(n['row'])}" for n in found.neighbours)
-        yield "neighbours   " + "  ".join(near)
+        yield "neighbours   " + "  ".join(near) + ("   a duplicate of the first" if found.double else "")
+    if found.coactivations:
+        near = (f"{c['other']} ({c['jaccard']:.2f}){_label(c['row'])}" for c in found.coactivations)
+        yield "fires with   " + "  ".join(near)
+    if found.cluster:
+        tokens = "  ".join(shortened(token(text), 20) for text in found.cluster["tokens"])
+        yield f"cluster      {found.cluster['cluster']} of {found.cluster['n']:,} features: {tokens}"
+    if found.emergence:
+        life = "never" if row["birth"] is None else f"since step {row['birth']:,}"
+        life += "" if row["death"] is None else f" until step {row['death']:,}"
+        densities = "  ".join(f"{one['step']:,}: {figure(100 * one['density'])}%" for one in found.emergence)
+        yield f"emergence    {life}   {densities}"
+
+
+def _reliability(found: card.Card) -> Iterator[str]:
+    """What it is a specialist of, and whether both halves of the text agree."""
+    row = found.row
+    if found.categories:
+        parts = (f"{safe(c['category'])} {figure(100 * c['density'])}%" for c in found.categories[:8])
+        yield "categories   " + "  ".join(parts)
+    if row["specialist_score"] is not None:
+        kind = "specialist of" if row["specialist_score"] > 0 else "no specialist; strong most in"
+        yield f"             {kind} {safe(row['specialist_category'])}, score {row['specialist_score']:+d}"
+    halves = " and ".join(f"{figure(100 * (row[name] or 0))}%" for name in ("density_a", "density_b"))
+    yield f"halves       density {halves}   same tokens {row['token_stability']:.2f}"
+
+
+def _alone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without what is told of the other feature."""
+    return [{k: v for k, v in row.items() if k != "row"} for row in rows]
 
 
 def _token(row: dict[str, Any]) -> str:

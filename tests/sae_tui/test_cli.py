@@ -172,6 +172,25 @@ def test_export_writes_over_what_is_there_only_when_told_to(cli, trained, tmp_pa
     assert code == 2 and "is a file" in err
 
 
+def test_export_refuses_a_norm_of_each_activation_around_a_mean_and_takes_one_around_zero(cli, trained, tmp_path):
+    from core.sae import files
+
+    session = Session(trained / "toy")
+    kept = {name: (session.sae_dir / name).read_bytes() for name in ("cfg.json", "sae_weights.safetensors")}
+    try:
+        for centre, code in ((0.5, 2), (0.0, 0)):
+            sae = files.load(session.sae_dir)
+            sae.per_token, sae.centre = "unit_norm", torch.full((32,), centre)
+            files.save(sae, session.sae_dir, {"model_name": "m", "hook_name": "blocks.1.hook_resid_post"})
+            found, _, err = cli("export", "toy", tmp_path / str(code))
+            assert found == code and ("SAELens' files have no word for it" in err) == bool(code)
+        written = json.loads((tmp_path / "0" / "cfg.json").read_text())
+        assert written["normalize_activations"] == "constant_norm_rescale" and not (tmp_path / "2").exists()
+    finally:
+        for name, content in kept.items():
+            (session.sae_dir / name).write_bytes(content)
+
+
 def test_plain_tensors_are_imported_with_what_they_do_not_say_and_evaluated(cli, trained, toy_values, tmp_path):
     found = load_file(trained / "toy" / "sae" / "sae_weights.safetensors")
     mean = torch.full((32,), 0.5)

@@ -17,14 +17,42 @@ import psutil
 import pytest
 
 from core import child
+from core.analysis.connection import SCHEMA
 from core.config import RunConfig
 from core.engine import protocol
 from core.engine.client import Engine
-from core.errors import EngineError, QueryError
-from core.records import FiringToken, Progress, TokenChoice, TokenReport
+from core.errors import EngineError, QueryError, UsageError
+from core.records import (
+    AttributedFeature,
+    Attribution,
+    ConceptFound,
+    ConceptRow,
+    ConceptSide,
+    ContextToken,
+    FiringToken,
+    Progress,
+    TextReading,
+    TokenChoice,
+    TokenReport,
+)
 from core.session import Session
 from core.steering.interventions import GenerationRequest, Intervention
 from core.steering.transcript import Change, MadeWith
+
+SIDE = ConceptSide(strong_share=0.5, active_share=1.0, mean=2.0, composite=100.0)
+ROW = ConceptRow(feature=1, score=100.0, threshold=1.5, inside=SIDE, outside=None)
+FOUND = ConceptFound(texts=2, contrast=1, rule="above 5", rows=(ROW,), notes=("a", "b"))
+TOKEN = ContextToken(token_idx=1, token_id=2, text="\u2028", value=0.5)
+READING = TextReading(
+    text="a", category="", source="s", tokens=(TOKEN,), max=0.5, at=1, x_nonzero=1.0, z_nonzero=None, cut=3
+)
+ATTRIBUTED = Attribution(
+    tokens=(TOKEN,), position=1, target_id=3, target=" a", score=1.5, probability=0.25, likeliest=((" a", 0.25),),
+    pairs=7, ablated=1, pearson=None, spearman=0.5,
+    rows=(
+        AttributedFeature(position=1, token="t", feature=2, activation=1.0, direct=None, gradient=-1.0, ablation=0.5),
+    ),
+)  # fmt: skip
 
 PARTS = """
 import os, signal, sys, time, types
@@ -70,10 +98,52 @@ def firing(model, sae, text, config, top, then):
     features = tuple((f, 1 / (f + 1)) for f in range(top))
     return [FiringToken(token_id=i, text=text, counted=True, features=features) for i in (1, *then)]
 
-flow, steering = types.ModuleType("core.flow"), types.ModuleType("core.steering.generate")
-flow.load_engine = load_engine
-steering.__dict__.update(made_with=made_with, generate=generate, firing=firing)
-sys.modules.update({"core.flow": flow, "core.steering.generate": steering})
+def concept(model, sae, session, texts, contrast, *, rule, top):
+    from core.records import ConceptFound, ConceptRow, ConceptSide, Progress
+    yield Progress(phase="reading the texts")
+    if texts[0].text == "slow":
+        time.sleep(30)
+    side = ConceptSide(strong_share=1.0, active_share=1.0, mean=9.92, composite=992.0)
+    outside = side if contrast else None
+    row = ConceptRow(feature=7, score=992.0, threshold=5.0, inside=side, outside=outside)
+    return ConceptFound(
+        texts=len(texts), contrast=len(contrast), rule=str(rule), rows=top * (row,), notes=(session.name,)
+    )
+
+def feature(model, sae, session, texts, feature):
+    from core.records import ContextToken, TextReading
+    yield from ()
+    tokens = (ContextToken(token_idx=1, token_id=3, text=" a", value=float(feature)),)
+    return tuple(
+        TextReading(text=t.text, category="", source=t.source, tokens=tokens, max=1.0, at=1, x_nonzero=1.0,
+                    z_nonzero=None, cut=0)
+        for t in texts
+    )
+
+def attribute(model, sae, text, config, *, target, position, rank, top):
+    from core.errors import UsageError
+    from core.records import AttributedFeature, Attribution, ContextToken, Progress
+    yield Progress(phase="one backward pass")
+    if target == "two tokens":
+        raise UsageError("the target is 2 tokens", hint="give one")
+    row = AttributedFeature(
+        position=1, token=text, feature=2, activation=3.0, direct=None, gradient=-0.5, ablation=None
+    )
+    return Attribution(
+        tokens=(ContextToken(token_idx=0, token_id=0, text=text, value=0.0),), position=position or 9, target_id=4,
+        target=str(target), score=1.0, probability=0.5, likeliest=((" a", 0.5),), pairs=1, rows=top * (row,),
+        ablated=0, pearson=None, spearman=None,
+    )
+
+parts = {
+    "core.flow": {"load_engine": load_engine},
+    "core.steering.generate": {"made_with": made_with, "generate": generate, "firing": firing},
+    "core.analysis.asking": {"concept": concept, "feature": feature},
+    "core.analysis.attribution": {"attribute": attribute},
+}
+for name, functions in parts.items():
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__dict__.update(functions)
 """
 
 
@@ -148,6 +218,37 @@ def test_it_tells_what_fires_and_loads_ahead(engine: Engine):
         FiringToken(token_id=1, text="x", counted=True, features=((0, 1.0), (1, 0.5))),
     )
     assert [token.token_id for token in engine.firing("x", top=1, then=[7, 8])] == [1, 7, 8]
+
+
+def test_it_answers_questions_about_texts(engine: Engine):
+    found = engine.concept(["def f", "import x"], ["rain"], strong="5", top=2)
+    assert found is not None and len(found.rows) == 2 and found.rows[0].outside is not None
+    assert (found.texts, found.contrast, found.rule, found.notes) == (2, 1, "5", ("toy",))
+    assert found.rows[0].inside.composite == 992
+    alone = engine.concept(["a"])
+    assert alone is not None and alone.rule == "None" and alone.rows[0].outside is None
+    attributed = engine.attribution("the cat", " sat", position=3, rank="direct", top=4)
+    assert attributed is not None and (attributed.position, attributed.target, len(attributed.rows)) == (3, " sat", 4)
+    assert attributed.rows[0].gradient == -0.5 and attributed.likeliest == ((" a", 0.5),)
+    one, two = engine.reading(["x", "y"], 5)
+    assert (one.text, two.text, one.source) == ("x", "y", "typed") and one.tokens[0].value == 5.0
+
+
+def test_a_question_that_cannot_be_asked_is_an_error_and_the_engine_goes_on(engine: Engine):
+    with pytest.raises(UsageError, match="the target is 2 tokens: give one"):
+        engine.attribution("the cat", "two tokens")
+    pid = engine.pid
+    with pytest.raises(UsageError, match="a text is empty"):
+        engine.reading([" "], 5)
+    assert engine.reading(["x"], 5) and engine.pid == pid
+
+
+def test_a_stop_ends_a_question_without_an_answer_and_keeps_the_engine(engine: Engine):
+    list(engine.load())
+    pid, stopper = engine.pid, stop_soon(engine)
+    assert engine.concept(["slow"]) is None
+    stopper.join()
+    assert engine.reading(["x"], 5) and engine.pid == pid
 
 
 def test_what_libraries_print_goes_to_the_log(engine: Engine, session: Session):
@@ -310,7 +411,7 @@ def test_a_changed_strength_is_read_in_units_of_the_feature(engine: Engine, sess
     with duckdb.connect(str(session.database_path)) as database:
         database.execute("CREATE TABLE features AS SELECT 3::INTEGER AS feature, 1.5 AS p99, 4.0 AS max")
         database.execute("INSERT INTO features SELECT unnest(range(3))::INTEGER, NULL, NULL")
-        database.execute("CREATE TABLE meta (key VARCHAR, value VARCHAR)")
+        database.execute("CREATE TABLE meta AS SELECT 'schema' AS key, $1 AS value", [SCHEMA])
     events = engine.generate(ask("tell", tokens=10_000, pause_s=0.01))
     up_to(events, protocol.Step)
     for unit, text in (("max", "add8"), ("p99", "add3")):
@@ -392,6 +493,9 @@ def alive(pid: int) -> bool:
         protocol.Changed(id=2, index=4, interventions=()),
         protocol.Refused(id=2, kind="QueryError", message="m", hint=""),
         protocol.Tokens(id=3, text="\x1b[31m", top=5, then=(1, 2)),
+        protocol.Concept(id=3, texts=("\x1b", "b"), contrast=(), strong=None, top=5),
+        protocol.Attribute(id=3, text="a", target=None, position=2, rank="gradient", top=5),
+        protocol.Read(id=3, texts=("a",), feature=4),
         protocol.Stop(id=4),
         protocol.Ping(id=5),
         protocol.Loading(id=6, progress=Progress(phase="x", done=1, total=None)),
@@ -403,6 +507,9 @@ def alive(pid: int) -> bool:
             report=TokenReport(index=1, baseline=None, steered=None, kl=float("inf"), same_context=False),
         ),
         protocol.Firing(id=9, tokens=(FiringToken(token_id=1, text="", counted=False, features=((1, 0.5),)),)),
+        protocol.Found(id=9, concept=FOUND),
+        protocol.Attributed(id=9, attribution=ATTRIBUTED),
+        protocol.WasRead(id=9, readings=(READING, READING)),
         protocol.Done(id=10, stopped=True),
         protocol.Failed(id=11, kind="QueryError", message="m", hint=""),
         protocol.Pong(id=12),

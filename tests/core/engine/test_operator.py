@@ -5,7 +5,7 @@ import threading
 import time
 
 from core.engine import protocol
-from core.engine.operator import Ended, Operator
+from core.engine.operator import Ended, Operator, Readings
 from core.errors import EngineError
 from core.records import FiringToken
 
@@ -33,6 +33,17 @@ class Engine:
 
     def firing(self, text, top=10, then=()):
         return (FiringToken(token_id=len(then), text=text, counted=True),)
+
+    def concept(self, texts, contrast=(), *, strong=None, top=20):
+        return None if texts == ["stopped"] else (tuple(texts), tuple(contrast), strong, top)
+
+    def attribution(self, text, target=None, *, position=None, rank="gradient", top=20):
+        return text, target, position, rank, top
+
+    def reading(self, texts, feature):
+        if feature == 99:
+            raise EngineError("it died")
+        return tuple((text, feature) for text in texts)
 
     def change(self, interventions):
         self.changes.append(tuple(interventions))
@@ -71,6 +82,22 @@ def test_requests_are_served_in_order_and_each_ends_once():
     assert up_to_end(told, "l") == [Ended()]
     assert up_to_end(told, "f") == [(FiringToken(token_id=2, text="x", counted=True),), Ended()]
     assert up_to_end(told, "g") == [protocol.Pong(id=2), protocol.Pong(id=2), Ended()]
+    (ended,) = up_to_end(told, "bad")
+    assert isinstance(ended.error, EngineError)
+    operator.close()
+
+
+def test_questions_about_texts_are_told_as_one_answer_or_none_where_stopped():
+    _, told, operator = worked()
+    operator.concept("c", ["a"], ["b"], strong="5", top=3)
+    operator.concept("stopped", ["stopped"], [])
+    operator.attribution("a", "the cat", " sat", position=1, rank="direct", top=2)
+    operator.reading("r", ["x", "y"], 7)
+    operator.reading("bad", ["x"], 99)
+    assert up_to_end(told, "c") == [(("a",), ("b",), "5", 3), Ended()]
+    assert up_to_end(told, "stopped") == [Ended()]
+    assert up_to_end(told, "a") == [("the cat", " sat", 1, "direct", 2), Ended()]
+    assert up_to_end(told, "r") == [Readings(7, (("x", 7), ("y", 7))), Ended()]
     (ended,) = up_to_end(told, "bad")
     assert isinstance(ended.error, EngineError)
     operator.close()

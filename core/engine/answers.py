@@ -1,0 +1,47 @@
+"""Questions about texts, answered by a model and an SAE that are in memory."""
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from core.analysis import asking, attribution
+from core.analysis.given import gathered
+from core.engine import protocol
+from core.session import Session
+from core.steering import generate
+
+if TYPE_CHECKING:
+    from core.models.language import LanguageModel
+    from core.sae.base import SAE
+
+T = TypeVar("T")
+
+
+def answer(model: "LanguageModel", sae: "SAE", session: Session, question: protocol.Question) -> protocol.Answer:
+    """The event that answers the question. Raises UsageError and QueryError for what cannot be asked."""
+    config = session.config().tokens
+    match question:
+        case protocol.Tokens(id=n):
+            tokens = generate.firing(model, sae, question.text, config, question.top, question.then)
+            return protocol.Firing(id=n, tokens=tuple(tokens))
+        case protocol.Concept(id=n):
+            texts, contrast = gathered((), question.texts), gathered((), question.contrast)
+            found = asking.concept(model, sae, session, texts, contrast, rule=question.strong, top=question.top)
+            return protocol.Found(id=n, concept=_returned(found))
+        case protocol.Attribute(id=n):
+            found = attribution.attribute(
+                model, sae, question.text, config, target=question.target, position=question.position,
+                rank=question.rank, top=question.top,
+            )  # fmt: skip
+            return protocol.Attributed(id=n, attribution=_returned(found))
+        case protocol.Read(id=n):
+            found = asking.feature(model, sae, session, gathered((), question.texts), question.feature)
+            return protocol.WasRead(id=n, readings=_returned(found))
+
+
+def _returned(work: Generator[Any, None, T]) -> T:
+    """What it returns when it is run to its end."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as ended:
+            return ended.value

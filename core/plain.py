@@ -1,0 +1,37 @@
+"""Dataclasses back from JSON, by the types of their fields: the inverse of `json` after `dataclasses.asdict`."""
+
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def made(kind: type[T], values: Mapping[str, Any]) -> T:
+    """The dataclass of these values: fields that are dataclasses or tuples, of whatever depth, are made too.
+
+    All else is taken as it is. Raises AttributeError, KeyError, TypeError or ValueError where the values do not fit
+    the fields, and what the dataclasses themselves raise.
+    """
+    hints = _hints(kind)
+    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if get_origin(hint) in (Union, UnionType):
+        if value is None:
+            return None
+        [hint] = [one for one in get_args(hint) if one is not NoneType]
+    if get_origin(hint) is tuple:
+        of = get_args(hint)
+        if of[1:] == (Ellipsis,):
+            return tuple(_value(of[0], one) for one in value)
+        return tuple(_value(one, part) for one, part in zip(of, value, strict=True))
+    return made(hint, value) if isinstance(hint, type) and is_dataclass(hint) else value
