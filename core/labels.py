@@ -7,11 +7,12 @@ that is torn or written by two at once loses what was there before.
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from core.errors import UsageError
 from core.session import Session
 from core.storage import read_lines
 
@@ -91,3 +92,62 @@ def change(session: Session, feature: int, **fields: Any) -> Label:
         label = replace(before, source="person", at=_now(), **fields)
         append(session, label)
     return label
+
+
+def tags_in(text: str) -> tuple[str, ...]:
+    """The tags a person wrote with commas between, each once."""
+    return tuple(dict.fromkeys(tag for one in text.split(",") if (tag := one.strip())))
+
+
+def lines(session: Session) -> Iterator[str]:
+    """The session's labels as they are exported: a JSON object a line, by feature; what says nothing is left out."""
+    for _, label in sorted(read(session).items()):
+        if label.label or label.note or label.tags or label.starred:
+            yield json.dumps(asdict(label), ensure_ascii=False)
+
+
+def from_lines(text: Iterable[str], *, source: str) -> Iterator[Label]:
+    """Labels from JSON lines, as `lines` writes them, or with the names Neuronpedia's explanations have.
+
+    Those are `index` for the feature, `description` for the label. `source` is who says so where a line does not.
+    Raises UsageError for a line that is no label.
+    """
+    for number, line in enumerate(text, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+            feature = int(value.get("feature", value.get("index")))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"line {number} is no label", hint='each is as {"feature": 12, "label": "months"}'
+            ) from error
+        tags = value.get("tags")
+        yield Label(
+            feature=feature, label=str(value.get("label") or value.get("description") or ""),
+            note=str(value.get("note") or ""), tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
+            starred=value.get("starred") is True, source=str(value.get("source") or source),
+        )  # fmt: skip
+
+
+def add(session: Session, new: Iterable[Label], *, replace_labels: bool = False) -> tuple[int, int]:
+    """Add labels that came from elsewhere; how many were written, and how many left since a label was there.
+
+    With `replace_labels` they take its place. Note, tags and star of before stay where the new one has none.
+    """
+    with _changing:
+        known, written, left = read(session), 0, 0
+        for label in new:
+            before = known.get(label.feature)
+            if before and before.label and label.label and not replace_labels:
+                left += 1
+                continue
+            if before:
+                label = replace(
+                    label, label=label.label or before.label, note=label.note or before.note,
+                    tags=label.tags or before.tags, starred=label.starred or before.starred,
+                )  # fmt: skip
+            append(session, label)
+            known[label.feature] = label
+            written += 1
+    return written, left

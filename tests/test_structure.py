@@ -31,6 +31,7 @@ def modules_after(code: str) -> set[str]:
         "import core.estimate, core.curves, core.machine, core.overview, core.analysis.stores, core.analysis.console",
         "import sae_tui.app, sae_tui.palette, sae_tui.screens.runs, sae_tui.screens.train, sae_tui.screens.features",
         "import sae_tui.screens.feature, sae_tui.screens.steer, sae_tui.screens.sql, sae_tui.screens.configure",
+        "import sae_tui.screens.foreign",
         "import sae_tui.cli",
         "from sae_tui.cli import run; run(['--sessions', '/nonexistent', 'ls'])",
     ],

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from core.analysis.cursors import Cursors, begin_read_only, records
@@ -28,6 +29,38 @@ FACETS = {
     "unlabelled": "label IS NULL AND NOT dead",
 }
 """Kinds of features one looks at, and the condition of each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of features: a facet, the specialists of a category, a cluster; what is given of these, all of it."""
+
+    facet: str = "all"
+    category: str | None = None
+    cluster: int | None = None
+
+    @property
+    def condition(self) -> str:
+        """In SQL, on rows of `browse`; "" where it is all of them."""
+        quoted = "" if self.category is None else self.category.replace("'", "''")
+        parts = [
+            FACETS[self.facet],
+            "" if self.category is None else f"specialist_category = '{quoted}' AND specialist_score > 0",
+            "" if self.cluster is None else f"cluster = {self.cluster:d}",
+        ]
+        return " AND ".join(part for part in parts if part)
+
+    @property
+    def words(self) -> str:
+        """For a person; "" where it is all of them. Not safe: a category is the corpus's word."""
+        parts = [
+            "" if self.facet == "all" else self.facet,
+            "" if self.category is None else f"specialists of {self.category or 'no category'}",
+            "" if self.cluster is None else f"cluster {self.cluster}",
+        ]
+        return " · ".join(part for part in parts if part)
+
+
 SAID = ("label", "note", "tags", "starred")
 """The columns of the view `browse` besides those of `features`."""
 RICH = 300_000

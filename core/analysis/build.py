@@ -102,7 +102,5 @@ def _write_meta(connection: duckdb.DuckDBPyConnection, meta: Mapping[str, str]) 
         UNION ALL SELECT 'tokens_counted', count(*) FROM tokens WHERE counted
         UNION ALL SELECT 'documents', count(*) FROM documents
         UNION ALL SELECT 'activations', count(*) FROM activations
-        UNION ALL SELECT 'documents_md5', md5(string_agg(digest, '' ORDER BY doc))
-        FROM read_parquet(getvariable('shards') || '/documents.parquet') JOIN documents USING (doc)
-        HAVING count(*) > 0
+        UNION ALL SELECT 'documents_md5', md5(string_agg(digest, '' ORDER BY doc)) FROM documents HAVING count(*) > 0
     """)

@@ -23,8 +23,19 @@ class Card:
     tokens: list[Row]
     """Those it fires on most often: rows of `feature_tokens`."""
     logits: list[Row]
+    logit_histogram: list[Row]
     neighbours: list[Row]
-    """Rows of `neighbours`, each with the neighbour's own row of `browse` under `row`."""
+    """Rows of `neighbours`, each with some columns of the neighbour's row of `browse` under `row`."""
+    coactivations: list[Row]
+    """Rows of `coactivations`, each with those of the other feature under `row`."""
+    categories: list[Row]
+    """Rows of `feature_categories`, the densest first."""
+    emergence: list[Row]
+    """Rows of `snapshots`."""
+    alignment: list[Row]
+    correlations: list[Row]
+    cluster: Row | None
+    """The row of `clusters` of the one it is in."""
     meta: Mapping[str, str]
     d_sae: int
 
@@ -38,6 +49,11 @@ class Card:
         """How many tokens it could have fired on."""
         return int(self.meta["tokens_counted"])
 
+    @property
+    def double(self) -> Row | None:
+        """The neighbour it is a duplicate of, the most alike; None where it is none."""
+        return self.neighbours[0] if self.row["duplicate"] and self.neighbours else None
+
 
 def read(store: Store, feature: int, *, limit: int | None = None, context: int = 16) -> Card:
     """Ask for all of it: `limit` examples of each band, or all, with `context` tokens on both sides.
@@ -45,18 +61,24 @@ def read(store: Store, feature: int, *, limit: int | None = None, context: int =
     Blocks for some ten milliseconds. Raises QueryError where there is no such feature.
     """
     store.relabel()
-    near = store.neighbours(feature)
-    numbers = [feature, *(n["other"] for n in near)]
-    found = store.features(where=f"feature IN ({', '.join(map(str, numbers))})", limit=len(numbers))
-    rows = {row["feature"]: row for row in found}
+    row = store.browsed_row(feature)
+    near, together = store.neighbours(feature), store.coactivations(feature)
+    others = store.beside({other["other"] for other in (*near, *together)})
     return Card(
-        row=rows[feature],
+        row=row,
         examples=store.examples(feature, limit=limit, context=context),
         bands=store.bands(),
         histogram=store.histogram(feature),
         tokens=store.top_tokens(feature),
         logits=store.logits(feature),
-        neighbours=[{**n, "row": rows[n["other"]]} for n in near],
+        logit_histogram=store.logit_histogram(feature),
+        neighbours=[{**other, "row": others[other["other"]]} for other in near],
+        coactivations=[{**other, "row": others[other["other"]]} for other in together],
+        categories=store.categories(feature),
+        emergence=store.emergence(feature),
+        alignment=store.alignment(feature),
+        correlations=store.correlations(feature),
+        cluster=None if row["cluster"] is None else store.cluster(row["cluster"]),
         meta=store.meta(),
         d_sae=store.d_sae,
     )

@@ -54,6 +54,17 @@ EXAMPLES = (
         "SELECT feature, density, max, top_token\nFROM features\nORDER BY density DESC\nLIMIT 20",
     ),
     (
+        "how many specialists each category has",
+        "SELECT specialist_category, count(*) AS specialists, max(specialist_score) AS best,\n"
+        "    arg_max(feature, specialist_score) AS feature\nFROM features\nWHERE specialist_score > 0\n"
+        "GROUP BY ALL\nORDER BY specialists DESC",
+    ),
+    (
+        "the best specialists",
+        "SELECT feature, specialist_category, specialist_score, category_entropy, top_token\nFROM features\n"
+        "WHERE specialist_score > 0\nORDER BY specialist_score DESC, category_entropy\nLIMIT 50",
+    ),
+    (
         "features that fire on one token only",
         "SELECT feature, n, top_token, token_entropy\nFROM features\nWHERE n >= 20\nORDER BY token_entropy\nLIMIT 50",
     ),
@@ -62,10 +73,59 @@ EXAMPLES = (
         "SELECT feature, text, n, lift\nFROM feature_tokens\nWHERE text ILIKE '%return%'\nORDER BY lift DESC\nLIMIT 50",
     ),
     (
+        "tokens that a feature picks out: the highest lift",
+        "SELECT feature, text, n, lift, mean\nFROM feature_tokens\nWHERE n >= 10\nORDER BY lift DESC\nLIMIT 50",
+    ),
+    (
+        "where a feature fires, with the text around it",
+        "SELECT e.rank, e.value, d.source, string_agg(near.text, '' ORDER BY near.token_idx) AS context\n"
+        "FROM examples e\nJOIN tokens t USING (token_idx)\nJOIN documents d USING (doc)\n"
+        "JOIN tokens near ON near.doc = t.doc AND near.token_idx BETWEEN e.token_idx - 8 AND e.token_idx + 8\n"
+        "WHERE e.feature = 0 AND e.band = 0\nGROUP BY ALL\nORDER BY e.rank",
+    ),
+    (
+        "what fires together",
+        "SELECT c.feature, other, c.n, jaccard, pmi, f.top_token, g.top_token AS other_token\nFROM coactivations c\n"
+        "JOIN features f USING (feature)\nJOIN features g ON g.feature = other\n"
+        "WHERE c.feature < other AND c.n >= 10\nORDER BY jaccard DESC\nLIMIT 50",
+    ),
+    (
         "pairs of features that point the same way",
         "SELECT n.feature, other, cosine, f.top_token, g.top_token AS other_token\nFROM neighbours n\n"
         "JOIN features f USING (feature)\nJOIN features g ON g.feature = other\n"
         "WHERE n.feature < other\nORDER BY cosine DESC\nLIMIT 50",
+    ),
+    (
+        "duplicates: a cosine above 0.9",
+        "SELECT n.feature, other, cosine, f.density, g.density AS other_density\nFROM neighbours n\n"
+        "JOIN features f USING (feature)\nJOIN features g ON g.feature = other\n"
+        "WHERE f.duplicate AND rank = 0\nORDER BY cosine DESC",
+    ),
+    (
+        "how far densities can be trusted: both halves of the text",
+        "SELECT corr(density_a, density_b) AS densities_agree, avg(token_stability) AS tokens_agree,\n"
+        "    count(*) FILTER (density_a = 0 OR density_b = 0) AS in_one_half_only, count(*) AS features\n"
+        "FROM features\nWHERE NOT dead",
+    ),
+    (
+        "features whose halves disagree most",
+        "SELECT feature, n, density_a, density_b, ln(density_a / density_b) AS log_ratio, token_stability, top_token\n"
+        "FROM features\nWHERE n >= 50 AND density_a > 0 AND density_b > 0\nORDER BY abs(log_ratio) DESC\nLIMIT 50",
+    ),
+    (
+        "how features emerged: what was active at each step",
+        "SELECT step, count(*) FILTER (density > 0) AS active, avg(density) AS density, avg(drift) AS drift,\n"
+        "    avg(drift_final) AS to_go\nFROM snapshots\nGROUP BY step\nORDER BY step",
+    ),
+    (
+        "features born late, and those that died in training",
+        "SELECT feature, birth, death, density, top_token\nFROM features\n"
+        "WHERE death IS NOT NULL OR birth > (SELECT min(step) FROM snapshots)\nORDER BY birth DESC, feature",
+    ),
+    (
+        "clusters of decoder directions",
+        "SELECT cluster, n, array_to_string(tokens, ' ') AS fires_on\nFROM clusters\n"
+        "WHERE cluster NOT IN (SELECT parent FROM clusters WHERE parent IS NOT NULL)\nORDER BY n DESC",
     ),
     (
         "where in the text the SAE works hardest",
@@ -78,6 +138,22 @@ EXAMPLES = (
     ),
 )
 """Queries to begin with: what each tells, and its text."""
+JOINED = (
+    (
+        "both runs: features for the same token, the purest first",
+        "SELECT a.top_token, a.feature, b.feature AS other, a.token_entropy, b.token_entropy AS other_entropy\n"
+        "FROM s1.features a JOIN s2.features b USING (top_token)\nWHERE a.n >= 20 AND b.n >= 20\n"
+        "ORDER BY a.token_entropy + b.token_entropy\nLIMIT 50",
+    ),
+    (
+        "both runs: how many features, how alive, how specialised",
+        "SELECT 1 AS run, count(*) AS features, count(*) FILTER (dead) AS dead, avg(token_entropy) AS token_entropy,\n"
+        "    count(*) FILTER (specialist_score > 0) AS specialists\nFROM s1.features\nUNION ALL\n"
+        "SELECT 2, count(*), count(*) FILTER (dead), avg(token_entropy), count(*) FILTER (specialist_score > 0)\n"
+        "FROM s2.features",
+    ),
+)
+"""The same where another session is open as `s2`: marked on Runs."""
 PLACE = re.compile(r" at line (\d+), column (\d+)$")
 
 
@@ -121,16 +197,21 @@ class Console:
             "WHERE NOT internal AND database_name <> 'memory' OR table_name = 'labels' ORDER BY column_index",
             100_000,
         ).rows
-        found = [
+        schemas = {row[0] for row in store.query("SELECT schema_name FROM duckdb_schemas()").rows}
+        prefixes = {"s1": "", "memory": ""} | {
+            f"s{number}": f"{quoted(session.name)}." if session.name in schemas else f"s{number}."
+            for number, session in enumerate(sessions[1:], start=2)
+        }
+        places = {name: place for place, name in enumerate(ORDER)}
+        sizes.sort(key=lambda row: (prefixes[row[0]] != "", row[0] * (prefixes[row[0]] != ""), places.get(row[1], len(places)), row[1]))
+        return [
             Table(
-                name=table if database in ("s1", "memory") else f"{database}.{table}",
+                name=prefixes[database] + table,
                 rows=rows,
                 columns=tuple((str(c[2]), str(c[3])) for c in columns if c[:2] == (database, table)),
             )
             for database, table, rows in sizes
         ]
-        places = {name: place for place, name in enumerate(ORDER)}
-        return sorted(found, key=lambda t: ("." in t.name, places.get(t.name, len(places)), t.name))
 
     def stop(self, within_s: float = STOP_S) -> bool:
         """Stop what is asked now. Returns whether it ended in time; else it is let go of.
@@ -167,6 +248,11 @@ class Console:
             if self._store is None or key != self._key:
                 self._store, self._key = Store.open(sessions), key
             return self._store
+
+
+def quoted(name: str) -> str:
+    """A name as one writes it in a query."""
+    return name if name.isidentifier() and name.isascii() else '"' + name.replace('"', '""') + '"'
 
 
 def place_of(error: QueryError) -> tuple[int, int] | None:

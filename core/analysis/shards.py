@@ -97,6 +97,11 @@ def each(folder: Path, name: str) -> Iterator[dict[str, np.ndarray]]:
         yield {column: table[column].to_numpy() for column in table.column_names}
 
 
+def rows(folder: Path, name: str) -> int:
+    """How many rows the shards of a name have together."""
+    return sum(pq.read_metadata(path).num_rows for path in folder.glob(f"{name}-*.parquet"))
+
+
 def _record_batch(columns: Sequence[np.ndarray | pa.Array], schema: pa.Schema) -> pa.RecordBatch:
     arrays = [
         pa.array(column.astype(field.type.to_pandas_dtype()))

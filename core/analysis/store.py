@@ -13,12 +13,13 @@ from typing import Any
 import duckdb
 
 from core import labels
-from core.analysis.browse import RICH, Order, about, filtered
+from core.analysis.browse import FACETS, RICH, Kind, Order, about, filtered
 from core.analysis.connection import connected, load_labels
 from core.analysis.cursors import Cursors, begin_read_only, plain, records
 from core.analysis.guard import select_only
+from core.analysis.map import Cell, Window, drawn
+from core.analysis.reads import Reads
 from core.errors import QueryError, nearest
-from core.records import ContextToken, Example
 from core.session import Session
 from core.steering.interventions import Intervention, Scales
 
@@ -37,7 +38,7 @@ class Result:
     """From the text to the last row here."""
 
 
-class Store:
+class Store(Reads):
     """One or several sessions' databases, open for reading. Safe to use from several threads.
 
     In SQL the sessions are `s1`, `s2` and so on, and also go by their quoted names where those are free
@@ -49,7 +50,7 @@ class Store:
         """`stamps`: `labels.stamps` of before the labels were loaded."""
         self._connection = connection
         self._sessions = sessions
-        self._cursors = Cursors(connection)
+        super().__init__(Cursors(connection))
         self._labelling = threading.Lock()
         self._labels_seen = stamps
         self.labelled = 0
@@ -58,7 +59,6 @@ class Store:
         """Of the table `features`, in order."""
         self.browsed = {str(row["column_name"]): str(row["column_type"]) for row in self._rows("DESCRIBE browse")}
         """The columns of the view `browse`, in order, and DuckDB's name of each one's type: `features` and labels."""
-        self.d_sae = int(self._rows("SELECT count(*) AS n FROM features")[0]["n"])
 
     @classmethod
     def open(cls, sessions: Sequence[Session]) -> "Store":
@@ -81,10 +81,6 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def meta(self) -> dict[str, str]:
-        """What the analysis stands on: model, hook, corpus, `tokens_counted` and so on."""
-        return {row["key"]: row["value"] for row in self._rows("FROM meta")}
 
     def features(
         self,
@@ -118,6 +114,38 @@ class Store:
             rich=self.d_sae <= RICH,
         )  # fmt: skip
 
+    def kinds(self) -> list[tuple[Kind, int]]:
+        """The kinds of features there are, each with how many: the facets, then the specialists of each category."""
+        counted = ", ".join(f"count(*) FILTER ({condition or 'true'})" for condition in FACETS.values())
+        with self._cursors.one() as cursor:
+            numbers = cursor.execute(f"SELECT {counted} FROM browse").fetchone() or ()
+            of = cursor.execute(
+                "SELECT specialist_category, count(*) AS n FROM features WHERE specialist_score > 0 "
+                "GROUP BY ALL ORDER BY n DESC, specialist_category"
+            ).fetchall()
+        facets = [(Kind(facet=name), n) for name, n in zip(FACETS, numbers, strict=True)]
+        return [*facets, *((Kind(category=category), n) for category, n in of)]
+
+    def on_map(self, window: Window, columns: int, rows: int, conditions: Iterable[str] = ()) -> list[Cell]:
+        """What lies in the cells of a map of `columns` by `rows`; those that fulfil all `conditions` are lit.
+
+        Raises QueryError: a condition that is none.
+        """
+        with about(self.browsed), self._cursors.one() as cursor:
+            sql = drawn(window, columns, rows, filtered(cursor, conditions))
+            begin_read_only(cursor)
+            return [Cell(*row) for row in cursor.execute(select_only(cursor, sql)).fetchall()]
+
+    def in_clusters(self, where: str = "") -> dict[int, int]:
+        """How many features of each cluster fulfil the SQL condition `where`. Raises QueryError."""
+        rows = self._browse("cluster, count(*) AS n", where, "GROUP BY cluster ORDER BY cluster")
+        return {row["cluster"]: row["n"] for row in rows if row["cluster"] is not None}
+
+    def map_window(self) -> Window | None:
+        """The part of the plane that holds every feature; None where there is none on it."""
+        [found] = self._rows("SELECT min(x) AS x0, max(x) AS x1, min(y) AS y0, max(y) AS y1 FROM features")
+        return None if None in found.values() else Window.around(**found)
+
     def relabel(self) -> None:
         """Read the labels again, if someone has written some. An order keeps what it was built with."""
         with self._labelling:
@@ -127,120 +155,6 @@ class Store:
                     load_labels(cursor, self._sessions)
                 self._labels_seen = stamps
                 self.labelled += 1
-
-    def feature(self, feature: int) -> dict[str, Any]:
-        """One row of `features`. Raises QueryError where there is no such feature."""
-        self._check(feature)
-        return self._rows("FROM features WHERE feature = $1", feature)[0]
-
-    def logits(self, feature: int) -> list[dict[str, Any]]:
-        """Its rows of `logits`: promoted first, then suppressed, each the strongest first."""
-        self._check(feature)
-        return self._rows("FROM logits WHERE feature = $1 ORDER BY sign DESC, rank", feature)
-
-    def neighbours(self, feature: int) -> list[dict[str, Any]]:
-        """Its rows of `neighbours`, the most alike first."""
-        self._check(feature)
-        return self._rows("FROM neighbours WHERE feature = $1 ORDER BY rank", feature)
-
-    def top_tokens(self, feature: int) -> list[dict[str, Any]]:
-        """Its rows of `feature_tokens`, the most frequent first."""
-        self._check(feature)
-        return self._rows("FROM feature_tokens WHERE feature = $1 ORDER BY n DESC, token_id", feature)
-
-    def histogram(self, feature: int) -> list[dict[str, Any]]:
-        """Its rows of `histogram`, from the weakest; none where it never fired."""
-        self._check(feature)
-        return self._rows("FROM histogram WHERE feature = $1 ORDER BY bin", feature)
-
-    def scales(self, features: Iterable[int]) -> dict[int, dict[str, float | None]]:
-        """`p99` and `max` of each feature's active values, in which steering counts; None where it never fired."""
-        wanted = list(features)
-        for feature in wanted:
-            self._check(feature)
-        rows = self._rows("SELECT feature, p99, max FROM features WHERE list_contains($1, feature)", wanted)
-        return {row["feature"]: {"p99": row["p99"], "max": row["max"]} for row in rows}
-
-    def examples(
-        self, feature: int, band: int | None = None, limit: int | None = None, context: int = 16
-    ) -> list[Example]:
-        """Where a feature is active, by band and rank: `limit` of each band, or all there are.
-
-        Each with up to `context` tokens of its document on both sides and the feature's activations on them.
-        """
-        self._check(feature)
-        found = self._rows(
-            """
-            SELECT e.band, e.rank, e.token_idx, e.value, t.doc, d.source, d.category
-            FROM examples e JOIN tokens t USING (token_idx) JOIN documents d USING (doc)
-            WHERE feature = $1 AND ($2 IS NULL OR band = $2) AND ($3 IS NULL OR rank < $3)
-            ORDER BY band, rank
-            """,
-            feature,
-            band,
-            limit,
-        )
-        windows = [range(e["token_idx"] - context, e["token_idx"] + context + 1) for e in found]
-        places = self._rows(
-            """
-            SELECT t.token_idx, t.token_id, t.doc, t.doc_pos, t.text, coalesce(a.value, 0) AS value
-            FROM tokens t
-            LEFT JOIN (SELECT token_idx, value FROM activations WHERE feature = $1) a USING (token_idx)
-            WHERE t.token_idx IN (SELECT unnest($2::INTEGER[]))
-            """,
-            feature,
-            sorted({i for window in windows for i in window}),
-        )
-        by_idx = {p["token_idx"]: p for p in places}
-        return [
-            Example(
-                **example,
-                tokens=tuple(
-                    ContextToken(token_idx=i, token_id=p["token_id"], text=p["text"], value=p["value"])
-                    for i in window
-                    if (p := by_idx.get(i)) is not None
-                    and p["doc"] == example["doc"]
-                    and (p["doc_pos"] is not None or i == example["token_idx"])
-                ),
-            )
-            for example, window in zip(found, windows, strict=True)
-        ]
-
-    def passage(self, feature: int, token_idx: int, reach: int = 1_000) -> list[dict[str, Any]]:
-        """The document around a token, up to `reach` tokens on both sides, with the feature's activation on each.
-
-        `token_idx`, `doc_pos`, `token_id`, `text`, `counted` (the SAE is defined there), `value` (0 where silent).
-        """
-        self._check(feature)
-        return self._rows(
-            """
-            SELECT t.token_idx, t.doc_pos, t.token_id, t.text, t.counted, coalesce(a.value, 0) AS value
-            FROM tokens t
-            LEFT JOIN (SELECT token_idx, value FROM activations WHERE feature = $1) a USING (token_idx)
-            WHERE t.token_idx BETWEEN $2 - $3 AND $2 + $3
-                AND t.doc = (SELECT doc FROM tokens WHERE token_idx = $2)
-                AND (t.doc_pos IS NOT NULL OR t.token_idx = $2)
-            ORDER BY t.token_idx
-            """,
-            feature,
-            token_idx,
-            reach,
-        )
-
-    def firing(self, token_idx: int, limit: int = 100) -> list[dict[str, Any]]:
-        """The features that fire on a token, the strongest first: rows of `browse`, each with its `value` there."""
-        return self._rows(
-            """
-            WITH strongest AS (FROM activations WHERE token_idx = $1 ORDER BY value DESC, feature LIMIT $2)
-            SELECT b.*, value FROM strongest JOIN browse b USING (feature) ORDER BY value DESC, feature
-            """,
-            token_idx,
-            limit,
-        )
-
-    def bands(self) -> int:
-        """How many bands below the top `examples` has: equal intervals of (0, max], numbered from the highest."""
-        return int(self._rows("SELECT coalesce(max(band), 0) AS n FROM examples")[0]["n"])
 
     def query(self, sql: str, limit: int = 1_000, *, value: Callable[[Any], Any] | None = None) -> Result:
         """The first `limit` rows of a person's query, which has to pass the guard. Raises QueryError.
@@ -274,14 +188,6 @@ class Store:
             sql = select_only(cursor, f"SELECT {shown} FROM browse {filtered(cursor, [where])} {tail}")
             begin_read_only(cursor)
             return records(cursor.execute(sql))
-
-    def _check(self, feature: int) -> None:
-        if not 0 <= feature < self.d_sae:
-            raise QueryError(f"there is no feature {feature}", hint=f"they go from 0 to {self.d_sae - 1}")
-
-    def _rows(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
-        with self._cursors.one() as cursor:
-            return records(cursor.execute(sql, parameters))
 
 
 def strengths(session: Session, interventions: Iterable[Intervention]) -> Scales | None:

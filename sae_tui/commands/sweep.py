@@ -1,4 +1,4 @@
-"""`sae-tui sweep` and `sae-tui study`: runs one after another, and a table of what came of them."""
+"""`sae-tui sweep`: runs one after another, and a table of what came of them."""
 
 import argparse
 import sys
@@ -7,47 +7,43 @@ from pathlib import Path
 from typing import Any
 
 from core import config as configs
-from core import jobs, study, sweep
+from core import jobs, sweep
+from core.analysis import compare
 from core.errors import UsageError
+from core.session import Session
 from sae_tui.commands.output import add_set, as_json, table, watched
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verbs."""
     verb = verbs.add_parser("sweep", help="train and measure a grid of SAEs on one set of activations")
-    _add_runs(verb)
+    verb.add_argument("config", nargs="?", type=Path, help="a TOML file; `sae-tui config --example` prints one")
+    add_runs(verb)
     verb.add_argument(
         "--grid", action="append", default=[], required=True, metavar="KEY=A,B",
         help="a field and its values, e.g. sae.k=16,32; several make every combination",
     )  # fmt: skip
     verb.set_defaults(run=run)
 
-    verb = verbs.add_parser("study", help="compare all activation functions at about the same L0, as a sweep")
-    verb.add_argument("question", choices=study.STUDIES, help="activation: how do activation functions compare?")
-    _add_runs(verb)
-    verb.set_defaults(run=studied)
 
-
-def _add_runs(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("config", nargs="?", type=Path, help="a TOML file; `sae-tui config --example` prints one")
+def add_runs(verb: argparse.ArgumentParser) -> None:
+    """What every verb takes that makes runs from one configuration."""
     verb.add_argument("--preset", metavar="P", help="a shipped configuration instead of a file: demo, relu")
     verb.add_argument("--name", help="what the sessions' names begin with (default: that of the file or preset)")
+    verb.add_argument(
+        "--analyze", action="store_true",
+        help="build each one's feature database too: token entropy, specialists and duplicates join the table",
+    )  # fmt: skip
     add_set(verb)
 
 
 def run(args: argparse.Namespace) -> int:
     """`sae-tui sweep`."""
-    base, values = _configured(args)
-    return _done(args, sweep.members(base, values, sweep.grid(args.grid)))
+    base, values = configured(args)
+    return done(args, sweep.members(base, values, sweep.grid(args.grid)))
 
 
-def studied(args: argparse.Namespace) -> int:
-    """`sae-tui study`."""
-    base, values = _configured(args)
-    return _done(args, study.activation(base, values))
-
-
-def _configured(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def configured(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """What the sessions' names begin with, and what their configurations have in common."""
     if (args.config is None) == (args.preset is None):
         raise UsageError(
@@ -57,7 +53,7 @@ def _configured(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return args.name or args.preset or args.config.stem.lower(), configs.with_settings(values, args.settings)
 
 
-def _done(args: argparse.Namespace, found: Sequence[sweep.Member]) -> int:
+def done(args: argparse.Namespace, found: Sequence[sweep.Member]) -> int:
     """Train and measure each run that is not finished already, and print the table of all."""
     sessions = [sweep.session(args.sessions, member) for member in found]
     from core import flow
@@ -69,6 +65,8 @@ def _done(args: argparse.Namespace, found: Sequence[sweep.Member]) -> int:
             verbs.append("train")
         if not session.evaluation():
             verbs.append("evaluate")
+        if args.analyze and not session.database_path.is_file():
+            verbs.append("analyze")
         if not verbs:
             continue
         sys.stderr.write(f"{number} of {len(sessions)}: {session.name}\n")
@@ -78,6 +76,8 @@ def _done(args: argparse.Namespace, found: Sequence[sweep.Member]) -> int:
             sys.stderr.write(f"the {args.verb} is stopped; the same command goes on with it\n")
             return 130
     rows = sweep.results(args.sessions, found)
+    if args.analyze:
+        rows = [{**row, **_interpretability(s)} for row, s in zip(rows, sessions, strict=True)]
     if args.json:
         as_json(rows)
         return 0
@@ -89,7 +89,13 @@ def _done(args: argparse.Namespace, found: Sequence[sweep.Member]) -> int:
     return 0
 
 
-PERCENT = {"sparsity": "sparsity %"}
+def _interpretability(session: Session) -> dict[str, Any]:
+    """What its feature database says of how plain its features are: medians, a count and a share over all features."""
+    found = compare.summary(session).figures
+    return {name: found[name] for name in ("token_entropy", "category_entropy", "specialists", "duplicate_share")}
+
+
+PERCENT = {"sparsity": "sparsity %", "duplicate_share": "duplicates %"}
 """Columns that a table shows in percent, and their names there."""
 
 

@@ -125,7 +125,13 @@ def _alpha(root: Path) -> None:
         "source": [f"{HOSTILE[d % len(HOSTILE)]}{d}.py" for d in documents],
         "digest": pa.array([f"{d:016x}" for d in documents]),
     })  # fmt: skip
-    meta = {"session": "alpha", "model": "smollm2", "hook": "blocks.10.hook_resid_post", "d_sae": "12"}
+    meta = {"session": "alpha", "model": "smollm2", "hook": "blocks.10.hook_resid_post", "d_sae": "12", "map": "pca"}
+    step, feature = (grid.ravel() for grid in np.meshgrid([1, 25, 50, 100], np.arange(12), indexing="ij"))
+    born = step >= 25 * (feature % 3)
+    write(session.snapshots_path, {
+        "step": step, "feature": feature, "density": born * (feature + 1) / 40, "mean": born * 2.0,
+        "drift": pa.array((1 / step).astype(np.float32), mask=step == 1), "drift_final": (100.0 - step) / 200,
+    })  # fmt: skip
     for _ in build.build(session, meta, AnalysisConfig()):
         pass
     append(session, Label(feature=3, label="always on " + HOSTILE[0], note="".join(HOSTILE), starred=True))

@@ -5,6 +5,7 @@
 --   category       what it is grouped by; '' where the corpus has no categories
 --   source         where it is from
 --   n_tokens       its tokens that were analysed, inserted BOS tokens not among them
+--   digest         of its whole text: the same text has the same digest in every session
 -- tokens         one row a position, padding left out
 --   token_idx      dense, from 0, in the order read: a document's tokens are neighbours
 --   doc            the document; that of the token after it for an inserted BOS
@@ -24,7 +25,7 @@ JOIN vocabulary USING (token_id)
 ORDER BY token_idx;
 
 CREATE TABLE documents AS
-SELECT doc, category, source, n_tokens
+SELECT doc, category, source, n_tokens, digest
 FROM read_parquet(getvariable('shards') || '/documents.parquet')
 JOIN (SELECT doc, count(doc_pos) AS n_tokens FROM tokens GROUP BY doc) USING (doc)
 ORDER BY doc;

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,9 +47,9 @@ class Case:
 def make_case(tmp_path: Path) -> Callable[..., Case]:
     """Writes a case's shards: `make_case(seed, name=..., categories=...)`."""
 
-    def made(seed: int = 0, *, name: str = "toy", categories: bool = True) -> Case:
+    def made(seed: int = 0, *, name: str = "toy", categories: bool = True, **shape: Any) -> Case:
         # a folder that would be a pattern to DuckDB, were it not escaped
-        return random_case(Session(tmp_path / "it's [a]*" / name), seed, categories)
+        return random_case(Session(tmp_path / "it's [a]*" / name), seed, categories, **shape)
 
     return made
 
@@ -61,8 +62,14 @@ def case(make_case: Callable[..., Case]) -> Case:
     return made
 
 
-def random_case(session: Session, seed: int, categories: bool) -> Case:
-    """Blocks that begin with a BOS which does not count, documents that run across them, a random code."""
+def random_case(
+    session: Session, seed: int, categories: bool, *, turned: bool = False, halved: bool = False, digests: str = "",
+) -> Case:  # fmt: skip
+    """Blocks that begin with a BOS which does not count, documents that run across them, a random code.
+
+    `turned`: with the features the other way round, and noise. `halved`: of the same documents, each token as long as
+    two of the others. `digests`: what those of documents begin with.
+    """
     rng = np.random.default_rng(seed)
     n = N_BLOCKS * CONTEXT
     token_idx = np.arange(n)
@@ -83,7 +90,14 @@ def random_case(session: Session, seed: int, categories: bool) -> Case:
     code[rng.choice(np.flatnonzero(counted)), ONCE] = 2.5
     code[:, EQUAL] = np.where(code[:, EQUAL] > 0, 1.25, 0)
     code[:, ALWAYS] = rng.gamma(2, 3, n) + 0.1
+    if turned:
+        code = code[:, ::-1] * rng.uniform(0.7, 1.3, code.shape)
     code = (code * counted[:, None]).astype(np.float32)
+    if halved:
+        kept = ~counted | (doc_pos % 2 == 0)
+        token_id, doc, doc_pos, counted, code = (column[kept] for column in (token_id, doc, doc_pos, counted, code))
+        block, block_pos, doc_pos = block[kept], block_pos[kept], np.where(doc_pos < 0, -1, doc_pos // 2)
+        token_idx = np.arange(len(doc))
     names = [["animals", "rivers", "code"][d % 3] if categories else "" for d in range(doc.max() + 1)]
     folder = session.activations_dir
     folder.mkdir(parents=True)
@@ -98,9 +112,10 @@ def random_case(session: Session, seed: int, categories: bool) -> Case:
     })  # fmt: skip
     d = range(len(names))
     write(folder / "documents.parquet", {
-        "doc": np.array(d), "category": names, "source": [f"file{i}" for i in d], "digest": [f"{i:016x}" for i in d],
+        "doc": np.array(d), "category": names, "source": [f"file{i}" for i in d], "digest": [f"{digests}{i:016x}" for i in d],
     })  # fmt: skip
-    write(folder / "vocabulary.parquet", {"token_id": np.arange(N_IDS), "text": [f" t{i}" for i in range(N_IDS)]})
+    texts = [f" t{i}" + "/tt" * halved for i in range(N_IDS)]
+    write(folder / "vocabulary.parquet", {"token_id": np.arange(N_IDS), "text": texts})
     f = np.arange(N_FEATURES)
     write(folder / "weights.parquet", {
         "feature": f, "decoder_norm": np.ones(N_FEATURES), "encoder_norm": np.ones(N_FEATURES) * 2,

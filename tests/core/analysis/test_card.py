@@ -7,7 +7,7 @@ from core import labels
 from core.analysis import card
 from core.analysis.store import Store
 from core.errors import QueryError
-from tests.core.analysis.conftest import ALWAYS, N_FEATURES, ONCE, SILENT
+from tests.core.analysis.conftest import ALIKE, ALWAYS, N_FEATURES, ONCE, SILENT
 
 
 @pytest.fixture
@@ -25,7 +25,16 @@ def test_a_card_is_what_the_single_reads_give(store, case):
         store.histogram(ALWAYS), store.top_tokens(ALWAYS), store.logits(ALWAYS),
     )  # fmt: skip
     [near] = found.neighbours
-    assert (near["other"], near["row"]["feature"], near["row"]["n"]) == (4, 4, np.count_nonzero(case.code[:, 4]))
+    assert (near["other"], near["row"]["feature"]) == (4, 4)
+    assert near["row"]["density"] == pytest.approx(np.count_nonzero(case.code[:, 4]) / case.counted.sum())
+    assert found.double is None and card.read(store, ALIKE).double["other"] == 5
+    assert [{k: v for k, v in c.items() if k != "row"} for c in found.coactivations] == store.coactivations(ALWAYS)
+    assert all(c["row"]["feature"] == c["other"] for c in found.coactivations) and found.coactivations
+    assert (found.categories, found.emergence, found.logit_histogram, found.alignment, found.correlations) == (
+        store.categories(ALWAYS), store.emergence(ALWAYS), store.logit_histogram(ALWAYS), store.alignment(ALWAYS),
+        store.correlations(ALWAYS),
+    )  # fmt: skip
+    assert found.cluster == next(row for row in store.clusters() if row["cluster"] == found.row["cluster"])
     assert found.bands == store.bands() == max(e.band for e in store.examples(ALWAYS))
     assert len(card.read(store, ALWAYS, limit=1).examples) == found.bands + 1
     silent = card.read(store, SILENT)

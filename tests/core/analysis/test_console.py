@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from core.analysis.console import EXAMPLES, Console, place_of, words
+from core.analysis.console import EXAMPLES, JOINED, Console, place_of, words
 from core.errors import QueryError
 from core.labels import Label, append
 from core.session import Session
@@ -25,7 +25,7 @@ def console():
     console.close()
 
 
-def test_tables_come_with_rows_and_columns_and_those_of_other_sessions_under_their_alias(console, analysed):
+def test_tables_come_with_rows_and_columns_and_those_of_the_same_one_again_under_its_alias(console, analysed):
     tables = {t.name: t for t in console.tables([analysed, analysed])}
     assert next(iter(tables)) == "features"
     assert ("feature", "INTEGER") in tables["features"].columns
@@ -36,6 +36,21 @@ def test_tables_come_with_rows_and_columns_and_those_of_other_sessions_under_the
 def test_every_example_runs(console, analysed):
     for what, sql in EXAMPLES:
         assert console.ask([analysed], sql, 5).columns, what
+    for what, sql in JOINED:
+        assert console.ask([analysed, analysed], sql, 5).columns, what
+
+
+def test_tables_of_another_session_go_by_its_name_as_a_query_writes_it(console, make_case):
+    sessions = []
+    for name in ("one", "two.k-32", "three"):
+        made = make_case(name=name)
+        made.build()
+        sessions.append(made.session)
+    tables = [t.name for t in console.tables(sessions)]
+    assert tables[0] == "features" and '"two.k-32".features' in tables and "three.features" in tables
+    assert tables.index("meta") < tables.index('"two.k-32".features') < tables.index("three.features")
+    for name in tables:
+        assert console.ask(sessions, f"SELECT count(*) FROM {name}", 1).rows
 
 
 def test_numbers_that_are_none_are_not_null(console, analysed):

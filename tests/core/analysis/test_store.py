@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from core import labels
+from core.analysis.browse import Kind
 from core.analysis.store import Store, plain
 from core.errors import QueryError
 from core.records import Example
@@ -80,12 +81,83 @@ def test_one_feature_is_its_row_and_goes_to_json(store, case):
 
 
 @pytest.mark.parametrize("feature", [-1, N_FEATURES, 10**12])
-@pytest.mark.parametrize("ask", ["feature", "examples", "logits", "neighbours", "top_tokens", "histogram"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "feature", "browsed_row", "examples", "logits", "logit_histogram", "neighbours", "coactivations", "categories",
+        "emergence", "alignment", "correlations", "top_tokens", "histogram",
+    ],
+)  # fmt: skip
 def test_a_feature_that_does_not_exist_is_told_the_range(store, ask, feature):
     with pytest.raises(QueryError, match=f"no feature {feature}: they go from 0 to {N_FEATURES - 1}"):
         getattr(store, ask)(feature)
     with pytest.raises(QueryError, match="no feature"):
         store.scales([0, feature])
+
+
+def test_categories_count_where_a_feature_fires_and_in_how_many_documents_it_is_strong(store, case):
+    named = np.array([case.categories[d] for d in case.doc])
+    for feature in (ALWAYS, ONCE, 5):
+        values = case.code[:, feature].astype(float)
+        strong = 0.5 * np.percentile(values[values > 0], 99)
+        expected = {}
+        for category in set(named[values > 0]):
+            inside = (named == category) & case.counted
+            fires = inside & (values > 0)
+            docs = {d for d in case.doc[inside] if values[case.doc == d].max() > strong}
+            expected[category] = (fires.sum(), fires.sum() / inside.sum(), values[fires].mean(), len(docs))
+        found = store.categories(feature)
+        assert {row["category"]: (row["n"], row["density"], row["mean"], row["strong_docs"]) for row in found} == {
+            category: pytest.approx(row) for category, row in expected.items()
+        }  # fmt: skip
+        assert [row["density"] for row in found] == sorted((row["density"] for row in found), reverse=True)
+    assert store.categories(SILENT) == []
+
+
+def test_what_fires_with_a_feature_is_counted_over_the_same_tokens(store, case):
+    fires = case.code[case.counted] > 0
+    found = store.coactivations(5)
+    assert found and [row["rank"] for row in found] == list(range(len(found)))
+    for row in found:
+        both = (fires[:, 5] & fires[:, row["other"]]).sum()
+        either = (fires[:, 5] | fires[:, row["other"]]).sum()
+        assert row["n"] == both and row["jaccard"] == pytest.approx(both / either)
+        chance = fires[:, 5].mean() * fires[:, row["other"]].mean()
+        assert row["pmi"] == pytest.approx(np.log(both / len(fires) / chance), abs=1e-5)
+
+
+def test_weights_clusters_and_the_vocabulary_are_as_they_were_written(store):
+    assert [(r["neuron"], r["weight"]) for r in store.alignment(5)] == [(8, pytest.approx(-0.25))]
+    assert [(r["neuron"], r["pearson"]) for r in store.correlations(5)] == [(7, pytest.approx(0.25))]
+    assert [(r["lo"], r["hi"], r["n"]) for r in store.logit_histogram(5)] == [(4.0, 6.0, 6)]
+    assert [(r["cluster"], r["parent"], r["n"]) for r in store.clusters()] == [
+        (0, 3, 6), (1, 3, 4), (2, 4, 2), (3, 4, 10), (4, None, 12),
+    ]  # fmt: skip
+    assert store.cluster(1)["n"] == 4 and store.cluster(99) is None
+    assert store.emergence(5) == []
+
+
+def test_features_beside_others_are_told_briefly_and_none_is_none(store):
+    assert {f: row["feature"] for f, row in store.beside([3, 5, 3]).items()} == {3: 3, 5: 5}
+    assert store.beside([]) == {}
+
+
+def test_kinds_are_counted_and_each_has_a_condition_that_finds_as_many(store, case):
+    labels.append(case.session, labels.Label(feature=3, label="x", starred=True))
+    store.relabel()
+    kinds = store.kinds()
+    assert [kind.words for kind, _ in kinds][:3] == ["", "alive", "dead"]
+    assert dict((kind.words, n) for kind, n in kinds)["starred"] == 1
+    for kind, n in kinds:
+        assert store.count(kind.condition) == n
+    assert store.count(Kind(cluster=1).condition) == 4
+    assert store.in_clusters("feature < 7") == {0: 6, 1: 1}
+
+
+def test_a_category_with_quotes_in_it_stays_one_word_of_a_condition(store):
+    kind = Kind(category="it's'); DROP TABLE features; --", cluster=2)
+    assert store.count(kind.condition) == 0
+    assert kind.words == "specialists of it's'); DROP TABLE features; -- · cluster 2"
 
 
 def test_scales_are_p99_and_max_or_none(store, case):

@@ -1,0 +1,159 @@
+"""All rows of a person's query in a file: CSV, JSON or Parquet.
+
+Has a connection of its own, so that a long export takes neither memory nor threads from who else asks. The query passes
+the guard and runs in a transaction that may change nothing; rows come in batches and are never all in memory.
+"""
+
+import csv
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TextIO, get_args
+
+from core.analysis.connection import connected
+from core.analysis.cursors import Cursors, begin_read_only, plain
+from core.analysis.guard import select_only
+from core.errors import QueryError, SaeTuiError, UsageError
+from core.records import Progress
+from core.session import Session
+from core.storage import replacing
+
+Format = Literal["csv", "json", "parquet"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+BATCH = 10_000
+"""Rows that are read at once."""
+
+
+class Export:
+    """One query, to be written once. `stop` may be called from another thread; all else belongs to one."""
+
+    def __init__(self, sessions: Sequence[Session], sql: str, *, limit: int | None = None) -> None:
+        """Check `sql`, of which the first `limit` rows are wanted, or all. Raises QueryError."""
+        self._limit = limit
+        self._connection = connected(sessions)
+        self._cursors = Cursors(self._connection)
+        try:
+            with self._cursors.one() as cursor:
+                self._sql = select_only(cursor, sql)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> "Export":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._connection.close()
+
+    def stop(self) -> None:
+        """Interrupt the query; whoever waits for its rows gets a QueryError, and no file is left."""
+        self._cursors.interrupt()
+
+    def to_file(self, path: Path, format: Format) -> Iterator[Progress]:  # noqa: A002
+        """Write the rows, with how many there are after each batch; `path` is replaced once all are there.
+
+        Where this ends early, by an error, `stop` or the generator's `close`, nothing at `path` changes.
+        Raises QueryError: the query fails, or has a column that Parquet has no type for. SaeTuiError: the disk does.
+        """
+        try:
+            with replacing(path) as beside:
+                if format == "parquet":
+                    yield from self._parquet(beside)
+                else:
+                    with beside.open("w", encoding="utf-8", errors="replace", newline="") as file:
+                        yield from self.to_text(file, format)
+        except OSError as error:
+            raise SaeTuiError(f"{path} cannot be written", hint=str(error)) from error
+
+    def to_text(self, file: TextIO, format: Format) -> Iterator[Progress]:  # noqa: A002
+        """Write the rows as CSV, with a header, or as one JSON array of an object a row.
+
+        NaN and infinities are null or nothing; in CSV lists and structures are JSON. Raises QueryError.
+        """
+        with self._cursors.one() as cursor:
+            begin_read_only(cursor)
+            cursor.execute(self._sql)
+            names = distinct([str(d[0]) for d in cursor.description or []])
+            batches = self._batches(cursor)
+            if format == "csv":
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(names)
+                for done, rows in batches:
+                    writer.writerows([_cell(value) for value in row] for row in rows)
+                    yield done
+                return
+            between = "["
+            for done, rows in batches:
+                for row in rows:
+                    file.write(between + "\n " + json.dumps(dict(zip(names, map(plain, row), strict=True))))
+                    between = ","
+                yield done
+            file.write("\n]\n" if between == "," else "[]\n")
+
+    def _parquet(self, path: Path) -> Iterator[Progress]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with self._cursors.one() as cursor:
+            begin_read_only(cursor)
+            left = self._limit
+            reader = cursor.execute(self._sql).to_arrow_reader(BATCH)
+            if reader is None:
+                raise QueryError("the query has no rows to write")
+            schema = pa.schema(
+                [
+                    column.with_name(name)
+                    for column, name in zip(reader.schema, distinct(reader.schema.names), strict=True)
+                ]
+            )
+            done = 0
+            try:
+                with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+                    for batch in reader:
+                        taken = batch if left is None else batch.slice(0, left - done)
+                        writer.write_batch(pa.RecordBatch.from_arrays(taken.columns, schema=schema))
+                        done += taken.num_rows
+                        yield _progress(done)
+                        if left is not None and done >= left:
+                            break
+            except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+                raise QueryError(
+                    f"Parquet cannot hold this ({str(error).splitlines()[0]})", hint="cast the column: x::VARCHAR"
+                ) from error
+            except pa.ArrowException as error:  # what DuckDB says while rows come
+                raise QueryError(str(error).splitlines()[0]) from error
+
+    def _batches(self, cursor: Any) -> Iterator[tuple[Progress, list[tuple[Any, ...]]]]:
+        done = 0
+        while rows := cursor.fetchmany(BATCH if self._limit is None else min(BATCH, self._limit - done)):
+            done += len(rows)
+            yield _progress(done), rows
+
+
+def format_of(path: Path) -> Format:
+    """What a file's name ends with. Raises UsageError where that is none of FORMATS."""
+    suffix = path.suffix.lower().removeprefix(".")
+    for one in FORMATS:
+        if suffix == one:
+            return one
+    raise UsageError(f"{path.name} does not say its format", hint="end it with .csv, .json or .parquet")
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names with each that came before made another: a, a_1. Two columns of one name would be one in a file."""
+    found: list[str] = []
+    for name in names:
+        others = (f"{name}_{i}" for i in itertools.count(1))
+        found.append(next(one for one in itertools.chain([name], others) if one not in found))
+    return found
+
+
+def _progress(done: int) -> Progress:
+    return Progress(phase="writing rows", done=done, unit="rows")
+
+
+def _cell(value: Any) -> Any:
+    value = plain(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
