@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install demo check test test-unit test-e2e bench shots keys clean
+.PHONY: install demo check test test-unit test-e2e bench bench-dashboard shots keys clean
 
 install: .venv/.installed
 
@@ -54,6 +54,15 @@ bench: .venv-peers/.installed
 	$(PY) -m tests.benchmarks.million
 	$(PY) -m tests.benchmarks.curves
 
+# The analysis beside SAEDashboard, in an environment of its own, on a session of the embedded model:
+# make bench-dashboard SESSIONS=sessions NAME=demo
+bench-dashboard: .venv/.dev
+	test -x .venv-dashboard/bin/python || python3 -m venv .venv-dashboard
+	.venv-dashboard/bin/python -m pip install -q --disable-pip-version-check \
+		torch==2.13.0 sae-dashboard==0.8.0 "pyarrow<20"
+	.venv-dashboard/bin/python -m pip uninstall -q -y torchvision torchaudio
+	$(PY) -m tests.benchmarks.dashboard $(or $(SESSIONS),sessions) $(or $(NAME),demo)
+
 # Every screen of the session `demo` at both sizes, as pictures in shots/.
 shots: .venv/.dev
 	$(PY) -m tests.shots
@@ -63,4 +72,4 @@ keys: .venv/.dev
 	$(PY) -m tests.readme_keys
 
 clean:
-	rm -rf .venv .venv-peers
+	rm -rf .venv .venv-peers .venv-dashboard

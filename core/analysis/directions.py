@@ -17,7 +17,9 @@ from core.records import Notice, Progress
 from core.sae.base import SAE
 
 ELEMENTS = 2**26
-"""Elements of the largest temporary matrix, in features × features or features × vocabulary: 256 MB."""
+"""Elements of the largest temporary matrix, in features × features: 256 MB."""
+LOGITS = 2**23
+"""Of a matrix of logits, in features × vocabulary: with more, what is computed of it waits for memory."""
 
 
 @torch.no_grad()
@@ -69,13 +71,13 @@ def _write_logits(
 ) -> Iterator[Progress]:
     effects: list[list[np.ndarray]] = []
     spread: list[list[np.ndarray]] = []
-    step = max(1, ELEMENTS // model.n_vocab)
+    step = max(1, LOGITS // model.n_vocab)
     for first in range(0, len(rows), step):
         yield Progress(phase="decoding features to logits", done=first, total=len(rows), unit="features")
         logits = model.unembed(rows[first : first + step])
         for sign in (1, -1):
-            top = (sign * logits).topk(min(config.top_tokens, logits.shape[1]), dim=1)
-            feature, rank, token_id, value = shards.ranked(first, _numpy(top.indices), sign * _numpy(top.values))
+            top = logits.topk(min(config.top_tokens, logits.shape[1]), dim=1, largest=sign > 0)
+            feature, rank, token_id, value = shards.ranked(first, _numpy(top.indices), _numpy(top.values))
             effects.append([feature, np.full(len(rank), sign), rank, token_id, value])
         lo, hi, n = histograms(logits, config.logit_bins)
         feature, bins, *columns = shards.ranked(first, *map(_numpy, (lo, hi, n)))
@@ -91,8 +93,8 @@ def histograms(rows: Float[Tensor, "f v"], bins: int) -> tuple[Tensor, Tensor, T
     """
     least, most = rows.amin(dim=1, keepdim=True), rows.amax(dim=1, keepdim=True)
     width = ((most - least) / bins).clamp_min(torch.finfo(torch.float32).tiny)
-    place = ((rows - least) / width).long().clamp_(max=bins - 1)
-    place += torch.arange(len(rows), device=rows.device)[:, None] * bins
+    place = rows.sub(least).div_(width).int().clamp_(max=bins - 1)
+    place += torch.arange(len(rows), dtype=torch.int32, device=rows.device)[:, None] * bins
     n = torch.bincount(place.flatten(), minlength=len(rows) * bins).reshape(len(rows), bins)
     edges = least + width * torch.arange(bins + 1, device=rows.device)
     edges[:, -1:] = most

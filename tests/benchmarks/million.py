@@ -47,11 +47,15 @@ SELECT
     n / 1e6 AS density,
     if(u < 0.04, NULL, 3 * u) AS mean, if(u < 0.04, NULL, v) AS std, if(u < 0.04, NULL, 3 * u + 9 * v) AS max,
     if(u < 0.04, NULL, u) AS p50, if(u < 0.04, NULL, 2 * u) AS p90, if(u < 0.04, NULL, 3 * u) AS p99,
-    u::FLOAT AS decoder_norm, v::FLOAT AS encoder_norm, (u - v)::FLOAT AS bias, NULL::FLOAT AS threshold,
-    u < 0.04 AS dead,
+    u::FLOAT AS decoder_norm, v::FLOAT AS encoder_norm, (u - v)::FLOAT AS encoder_cosine, (u - v)::FLOAT AS bias,
+    NULL::FLOAT AS threshold, u < 0.04 AS dead, density > 0.1 AS dense, u > 0.99 AS duplicate,
     if(u < 0.04, NULL, (SELECT text FROM vocabulary WHERE token_id = hash(feature, 0) % 49152)) AS top_token,
     if(u < 0.04, NULL, 5 * u) AS token_entropy,
-    NULL::DOUBLE AS category_entropy
+    NULL::DOUBLE AS category_entropy, NULL::VARCHAR AS specialist_category, NULL::BIGINT AS specialist_score,
+    density AS density_a, density AS density_b, u AS token_stability, 1::INTEGER AS birth, NULL::INTEGER AS death,
+    (hash(feature, 2) % 1000)::INTEGER AS cluster,
+    (sin(cluster) * cluster / 1000 + sqrt(-2 * ln(u + 1e-9)) * cos(6.28 * v) / 9)::FLOAT AS x,
+    (cos(cluster) * cluster / 1000 + sqrt(-2 * ln(u + 1e-9)) * sin(6.28 * v) / 9)::FLOAT AS y
 FROM raw
 ORDER BY feature;
 
@@ -85,7 +89,31 @@ FROM features JOIN vocabulary ON token_id = hash(feature) % 49152
 ORDER BY feature;
 CREATE TABLE neighbours AS
 SELECT feature, 0 AS rank, ((feature + 1) % {n})::INTEGER AS other, 0.5::FLOAT AS cosine FROM features;
-CREATE TABLE meta AS SELECT * FROM (VALUES ('d_sae', '{n}'), ('tokens_counted', '1000000')) t(key, value);
+CREATE TABLE coactivations AS
+SELECT feature, 0 AS rank, ((feature + 2) % {n})::INTEGER AS other, 5::BIGINT AS n, 0.5::FLOAT AS jaccard,
+    1.0::FLOAT AS pmi, 0.5::FLOAT AS pearson
+FROM features;
+CREATE TABLE feature_categories AS
+SELECT feature, '' AS category, 1::BIGINT AS n, 0.1 AS density, 1.0 AS mean, 0::BIGINT AS strong_docs
+FROM features WHERE false;
+CREATE TABLE snapshots AS
+SELECT step, feature, density::FLOAT AS density, mean::FLOAT AS mean, 0.1::FLOAT AS drift, 0.1::FLOAT AS drift_final
+FROM features, (VALUES (1), (50), (100)) s(step) ORDER BY feature, step;
+CREATE TABLE alignment AS
+SELECT feature, 0 AS rank, 1 AS neuron, 0.5::FLOAT AS weight, 0.1::FLOAT AS share FROM features;
+CREATE TABLE correlations AS
+SELECT feature, 0 AS rank, 1 AS neuron, 0.5::FLOAT AS pearson, 0.5::FLOAT AS cosine FROM features;
+CREATE TABLE logit_histogram AS
+SELECT feature, bin::INTEGER AS bin, (bin - 4)::FLOAT AS lo, (bin - 3)::FLOAT AS hi, 9::BIGINT AS n
+FROM features, range(8) r(bin) ORDER BY feature, bin;
+CREATE TABLE clusters AS
+SELECT cluster, 1000 AS parent, 0.0::FLOAT AS height, count(*) AS n, avg(x)::FLOAT AS x, avg(y)::FLOAT AS y,
+    ['a', 'b'] AS tokens
+FROM features GROUP BY cluster
+UNION ALL SELECT 1000, NULL, 0.9, {n}, 0, 0, ['a']
+ORDER BY cluster;
+CREATE TABLE meta AS
+SELECT * FROM (VALUES ('d_sae', '{n}'), ('tokens_counted', '1000000'), ('schema', '2'), ('map', 'pca')) t(key, value);
 DROP TABLE vocabulary;
 """
 

@@ -44,7 +44,7 @@ def test_the_demos_disk_is_what_it_was_measured_to_be():
     values["training"] = {**values.get("training", {}), "keep_state": False}
     cost = estimate.cost(config.parse(values), SMOLLM2)
     assert kept.disk - cost.disk == 3 * 4 * cost.sae_parameters
-    assert cost.disk == pytest.approx(76.2e6, rel=0.05)
+    assert cost.disk == pytest.approx(81.7e6, rel=0.05)
     assert cost.steps == 155 and cost.tokens == round(79_000 * 128 / 127)
     assert 1e9 < cost.memory_bytes < 4e9
 

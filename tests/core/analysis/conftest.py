@@ -19,6 +19,8 @@ SILENT, ONCE, EQUAL, ALWAYS, ALIKE = 0, 1, 2, 3, 4
 """Features that never fire, fire once, fire with one value, fire on every counted token; and one that has a duplicate."""
 CLUSTERS = np.array([0] * 6 + [1] * 4 + [2] * 2)
 """Of each feature. 0 and 1 are joined as 3, and that with 2 as 4."""
+MIDDLES = np.array([2.5, 7.5, 10.5, 4.5, 5.5])
+"""Of the numbers of the features in each cluster and pair: the map has feature f at (f/2, -f/2)."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,12 @@ def case(make_case: Callable[..., Case]) -> Case:
 
 def random_case(
     session: Session, seed: int, categories: bool, *, turned: bool = False, halved: bool = False, digests: str = "",
+    dead: bool = False,
 ) -> Case:  # fmt: skip
     """Blocks that begin with a BOS which does not count, documents that run across them, a random code.
 
     `turned`: with the features the other way round, and noise. `halved`: of the same documents, each token as long as
-    two of the others. `digests`: what those of documents begin with.
+    two of the others. `digests`: what those of documents begin with. `dead`: no feature fires.
     """
     rng = np.random.default_rng(seed)
     n = N_BLOCKS * CONTEXT
@@ -92,7 +95,7 @@ def random_case(
     code[:, ALWAYS] = rng.gamma(2, 3, n) + 0.1
     if turned:
         code = code[:, ::-1] * rng.uniform(0.7, 1.3, code.shape)
-    code = (code * counted[:, None]).astype(np.float32)
+    code = (code * counted[:, None] * (not dead)).astype(np.float32)
     if halved:
         kept = ~counted | (doc_pos % 2 == 0)
         token_id, doc, doc_pos, counted, code = (column[kept] for column in (token_id, doc, doc_pos, counted, code))
@@ -100,7 +103,7 @@ def random_case(
         token_idx = np.arange(len(doc))
     names = [["animals", "rivers", "code"][d % 3] if categories else "" for d in range(doc.max() + 1)]
     folder = session.activations_dir
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)  # hypothesis comes back to a case
     rows, features = np.nonzero(code)
     halves = np.array_split(np.arange(len(rows)), 2)
     for i, half in enumerate(halves):
@@ -143,7 +146,7 @@ def random_case(
     write(folder / "structure.parquet", {"feature": f, "cluster": CLUSTERS, "x": f / 2, "y": -f / 2})
     write(folder / "clusters.parquet", {
         "cluster": np.arange(5), "parent": np.array([3, 3, 4, 4, -1]), "n": np.array([6, 4, 2, 10, 12]),
-        "height": np.array([0, 0, 0, 0.25, 0.75]), "x": np.zeros(5), "y": np.ones(5),
+        "height": np.array([0, 0, 0, 0.25, 0.75]), "x": MIDDLES / 2, "y": -MIDDLES / 2,
     })  # fmt: skip
     for _ in coactivations.write(folder, N_FEATURES, int(counted.sum()), 5):
         pass

@@ -1,5 +1,9 @@
 """From a model and an SAE to Parquet: what is written is what a plain pass over the corpus gives."""
 
+import itertools
+import os
+import signal
+
 import duckdb
 import numpy as np
 import pyarrow.parquet as pq
@@ -141,7 +145,7 @@ def test_progress_counts_tokens_and_a_short_corpus_is_told(session, sae):
 
 
 def test_directions_are_logits_both_ways_and_the_nearest_others(session, sae, monkeypatch):
-    monkeypatch.setattr(directions, "ELEMENTS", 5 * N_VOCAB)
+    monkeypatch.setattr(directions, "LOGITS", 5 * N_VOCAB)
     model = ToyModel()
     list(collect.run(model, sae, lambda: DOCUMENTS, session, settings(top_tokens=3, neighbours=4)))
     logits = (sae.W_dec @ model.table.T).detach().numpy()
@@ -224,6 +228,39 @@ def test_an_analysis_that_ended_midway_goes_on_and_gives_the_same_database(sessi
     told = [r.message for r in again if isinstance(r, Notice) and "goes on after" in r.message]
     assert bool(told) == (after in (2, 3))  # a shard was written, and not yet all of them
     assert sum(reads) <= 6 + 2  # of the six blocks only those since the last shard are read again
+
+
+@pytest.mark.parametrize("records", [2, 3, 5, 7])
+def test_killed_after_every_few_records_it_ends_with_the_same_database(
+    session, sae, monkeypatch, tmp_path, records
+):  # fmt: skip
+    monkeypatch.setattr(collect, "SHARD_ROWS", 7)
+    whole = Session(tmp_path / "whole")
+    whole.path.mkdir()
+
+    def analysed(there, killed_after=None):
+        steps = (
+            collect.run(ToyModel(), sae, lambda: DOCUMENTS, there, settings()),
+            build.build(there, {}, settings().analysis),
+        )
+        for n, _ in enumerate(itertools.chain(*steps)):
+            if n == killed_after:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    analysed(whole)
+    deaths, n = 0, records
+    while not session.database_path.exists():
+        pid = os.fork()
+        if pid == 0:
+            analysed(session, n)
+            os._exit(0)
+        status = os.waitpid(pid, 0)[1]
+        assert os.WIFSIGNALED(status) or session.database_path.exists()
+        deaths += os.WIFSIGNALED(status)
+        n += records  # what comes after the reading is done again from its beginning
+        assert deaths < 40
+    assert deaths >= 2
+    assert tables(session) == tables(whole)
 
 
 @pytest.mark.parametrize(
