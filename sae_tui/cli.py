@@ -32,7 +32,22 @@ def parser() -> argparse.ArgumentParser:
     """Every verb with its options."""
     from importlib.metadata import version
 
-    from sae_tui.commands import compare, exchange, features, labels, map, probe, runs, setup, steer, study, sweep, texts
+    from sae_tui.commands import (
+        compare,
+        directions,
+        exchange,
+        features,
+        labels,
+        probe,
+        query,
+        report,
+        runs,
+        setup,
+        steer,
+        study,
+        sweep,
+        texts,
+    )
 
     top = argparse.ArgumentParser(
         prog="sae-tui",
@@ -42,7 +57,11 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"sae-tui {version('sae-tui')}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for module in (setup, runs, sweep, study, exchange, features, labels, map, probe, texts, compare, steer):
+    modules = (
+        *(setup, runs, sweep, study, exchange, features, query, labels, directions),
+        *(probe, texts, compare, report, steer),
+    )
+    for module in modules:
         module.add(verbs)
     for verb in verbs.choices.values():
         verb.add_argument("--json", action="store_true", help="print the result as JSON, for scripts")

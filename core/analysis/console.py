@@ -197,13 +197,14 @@ class Console:
             "WHERE NOT internal AND database_name <> 'memory' OR table_name = 'labels' ORDER BY column_index",
             100_000,
         ).rows
-        schemas = {row[0] for row in store.query("SELECT schema_name FROM duckdb_schemas()").rows}
+        schemas = {row[0] for row in store.query("SELECT schema_name FROM duckdb_schemas()").rows} - {sessions[0].name}
         prefixes = {"s1": "", "memory": ""} | {
             f"s{number}": f"{quoted(session.name)}." if session.name in schemas else f"s{number}."
             for number, session in enumerate(sessions[1:], start=2)
         }
         places = {name: place for place, name in enumerate(ORDER)}
-        sizes.sort(key=lambda row: (prefixes[row[0]] != "", row[0] * (prefixes[row[0]] != ""), places.get(row[1], len(places)), row[1]))
+        own = ("s1", "memory")
+        sizes.sort(key=lambda row: (row[0] if row[0] not in own else "", places.get(row[1], len(places)), row[1]))
         return [
             Table(
                 name=prefixes[database] + table,

@@ -9,20 +9,28 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TextIO, get_args
+from typing import Any, Literal, Protocol, get_args
+
+import duckdb
 
 from core.analysis.connection import connected
 from core.analysis.cursors import Cursors, begin_read_only, plain
-from core.analysis.guard import select_only
+from core.analysis.guard import explained, select_only
 from core.errors import QueryError, SaeTuiError, UsageError
 from core.records import Progress
 from core.session import Session
 from core.storage import replacing
 
 Format = Literal["csv", "json", "parquet"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 BATCH = 10_000
 """Rows that are read at once."""
+
+
+class Writes(Protocol):
+    """What text can be written to."""
+
+    def write(self, text: str, /) -> object:
+        """Take some text."""
 
 
 class Export:
@@ -31,6 +39,8 @@ class Export:
     def __init__(self, sessions: Sequence[Session], sql: str, *, limit: int | None = None) -> None:
         """Check `sql`, of which the first `limit` rows are wanted, or all. Raises QueryError."""
         self._limit = limit
+        self.more = False
+        """Whether there were more rows than the limit; known once they are written as text."""
         self._connection = connected(sessions)
         self._cursors = Cursors(self._connection)
         try:
@@ -67,7 +77,7 @@ class Export:
         except OSError as error:
             raise SaeTuiError(f"{path} cannot be written", hint=str(error)) from error
 
-    def to_text(self, file: TextIO, format: Format) -> Iterator[Progress]:  # noqa: A002
+    def to_text(self, file: Writes, format: Format) -> Iterator[Progress]:  # noqa: A002
         """Write the rows as CSV, with a header, or as one JSON array of an object a row.
 
         NaN and infinities are null or nothing; in CSV lists and structures are JSON. Raises QueryError.
@@ -98,10 +108,7 @@ class Export:
 
         with self._cursors.one() as cursor:
             begin_read_only(cursor)
-            left = self._limit
-            reader = cursor.execute(self._sql).to_arrow_reader(BATCH)
-            if reader is None:
-                raise QueryError("the query has no rows to write")
+            reader = cursor.sql(self._sql).to_arrow_reader(BATCH)  # `execute` would copy every row once more
             schema = pa.schema(
                 [
                     column.with_name(name)
@@ -111,32 +118,30 @@ class Export:
             done = 0
             try:
                 with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-                    for batch in reader:
-                        taken = batch if left is None else batch.slice(0, left - done)
+                    for batch in _read(reader):
+                        taken = batch if self._limit is None else batch.slice(0, self._limit - done)
                         writer.write_batch(pa.RecordBatch.from_arrays(taken.columns, schema=schema))
                         done += taken.num_rows
                         yield _progress(done)
-                        if left is not None and done >= left:
+                        if done == self._limit:
                             break
             except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
                 raise QueryError(
                     f"Parquet cannot hold this ({str(error).splitlines()[0]})", hint="cast the column: x::VARCHAR"
                 ) from error
-            except pa.ArrowException as error:  # what DuckDB says while rows come
-                raise QueryError(str(error).splitlines()[0]) from error
 
     def _batches(self, cursor: Any) -> Iterator[tuple[Progress, list[tuple[Any, ...]]]]:
         done = 0
         while rows := cursor.fetchmany(BATCH if self._limit is None else min(BATCH, self._limit - done)):
             done += len(rows)
             yield _progress(done), rows
+        self.more = done == self._limit and cursor.fetchone() is not None
 
 
 def format_of(path: Path) -> Format:
-    """What a file's name ends with. Raises UsageError where that is none of FORMATS."""
-    suffix = path.suffix.lower().removeprefix(".")
-    for one in FORMATS:
-        if suffix == one:
+    """What a file's name ends with. Raises UsageError where that is no Format."""
+    for one in get_args(Format):
+        if path.suffix.lower() == f".{one}":
             return one
     raise UsageError(f"{path.name} does not say its format", hint="end it with .csv, .json or .parquet")
 
@@ -148,6 +153,18 @@ def distinct(names: Sequence[str]) -> list[str]:
         others = (f"{name}_{i}" for i in itertools.count(1))
         found.append(next(one for one in itertools.chain([name], others) if one not in found))
     return found
+
+
+def _read(reader: Any) -> Iterator[Any]:
+    """The record batches of a reader. What DuckDB says while they come is a QueryError: Arrow makes it an OSError."""
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except OSError as error:
+            raise explained(duckdb.Error(str(error))) from error
+        yield batch
 
 
 def _progress(done: int) -> Progress:

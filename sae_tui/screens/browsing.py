@@ -1,10 +1,10 @@
 """What the Features screen asks of a database, apart from how it shows it. Everything here that asks blocks."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from core.analysis.browse import FACETS, Order, as_condition
+from core.analysis.browse import FACETS, Kind, Order, as_condition
 from core.analysis.store import Store
 from core.analysis.stores import Stores
 from core.errors import QueryError
@@ -26,7 +26,7 @@ class Wanted:
 
     text: str = ""
     """What stands in the filter box."""
-    facet: str = "all"
+    kind: Kind = field(default_factory=Kind)
     sort: str = "density"
     descending: bool = True
     columns: str = "overview"
@@ -35,9 +35,20 @@ class Wanted:
     @classmethod
     def of(cls, memory: dict[str, Any]) -> "Wanted":
         """What was kept of one, by the names of its fields; whatever is wrong there is as by default."""
-        default = asdict(cls())
+        default = {one.name: getattr(cls(), one.name) for one in fields(cls)}
         kept: dict[str, Any] = {name: memory[name] for name in default if type(memory.get(name)) is type(default[name])}
-        return cls(**{**default, **kept, "facet": memory["facet"] if memory.get("facet") in FACETS else "all"})
+        return cls(**{**default, **kept, "kind": _kind(memory.get("kind"))})
+
+
+def _kind(memory: Any) -> Kind:
+    if not isinstance(memory, dict):
+        return Kind()
+    facet, category, cluster = (memory.get(name) for name in ("facet", "category", "cluster"))
+    return Kind(
+        facet=facet if isinstance(facet, str) and facet in FACETS else "all",
+        category=category if isinstance(category, str) else None,
+        cluster=cluster if type(cluster) is int else None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +89,7 @@ class Asking:
         order = self._order = store.order(
             wanted.sort if wanted.sort in store.browsed else "density",
             wanted.descending,
-            [FACETS[wanted.facet], as_condition(wanted.text, store.browsed)],
+            [wanted.kind.condition, as_condition(wanted.text, store.browsed)],
         )
         try:
             if self._given_up:
@@ -96,13 +107,12 @@ class Asking:
 def glance(store: Store, feature: int) -> Glance:
     """A feature for the preview. Raises QueryError."""
     near = {n["other"]: n["cosine"] for n in store.neighbours(feature)[:NEIGHBOURS]}
-    rows = store.features("feature", False, f"feature IN ({', '.join(map(str, [feature, *near]))})", len(near) + 1)
-    by_number = {row["feature"]: row for row in rows}
+    beside = store.beside(near)
     return Glance(
-        row=by_number[feature],
+        row=store.browsed_row(feature),
         examples=store.examples(feature, band=0, limit=CONTEXTS, context=REACH),
         histogram=store.histogram(feature),
         tokens=store.top_tokens(feature),
         logits=store.logits(feature),
-        neighbours=[{**by_number[other], "cosine": cosine} for other, cosine in near.items()],
+        neighbours=[{**beside[other], "cosine": cosine} for other, cosine in near.items()],
     )

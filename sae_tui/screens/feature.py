@@ -1,16 +1,16 @@
 """One feature: where it fires and how strongly, on what, what it writes into the stream, and what is like it."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core import labels
 from core.labels import Label
 from core.records import Example
 from sae_tui.screens.choose import Choose
-from sae_tui.screens.dialogs import Ask, AskText
+from sae_tui.screens.dialogs import Ask
 from sae_tui.screens.feature_view import FeatureView
+from sae_tui.screens.saying import Saying
 from sae_tui.text import called, figure, token
 from sae_tui.widgets.contexts import Contexts
 from sae_tui.widgets.feature_panes import PANES, FeaturePanes
@@ -22,7 +22,14 @@ STEERING = {"m": "/amplify {} 2", "x": "/add {} 1max", "a": "/ablate {}", "r": "
 """What the answers put into Steer's list, with the feature's number."""
 
 
-class FeaturePage(FeatureView):
+COPIED = {
+    "tokens": ("token", "text"), "categories": ("category", "category"), "neighbours": ("number", "other"),
+    "coactivations": ("number", "other"),
+}  # fmt: skip
+"""Of the row at the cursor in a pane, what `y` copies: what that is, and its column."""
+
+
+class FeaturePage(Saying, FeatureView):
     """One feature of the session at hand, over the Features screen."""
 
     SECTION, MODE = "feature", "features"
@@ -46,11 +53,12 @@ class FeaturePage(FeatureView):
     def copied(self) -> tuple[str, str] | None:
         """What is at hand in the pane with the keys; else the feature's number."""
         panes = self._panes
-        row = panes.table(panes.at_hand).row if panes.at_hand in ("tokens", "neighbours") else None
+        row = panes.table(panes.at_hand).row if panes.at_hand in COPIED else None
         if panes.at_hand == "contexts" and panes.places.copied:
             return panes.places.copied
-        if row and panes.at_hand == "tokens":
-            return "the token", row["text"]
+        if row and panes.at_hand in ("tokens", "categories"):
+            what, name = COPIED[panes.at_hand]
+            return f"the {what}", row[name]
         number = row["other"] if row else self.feature
         return f"the number {number}", str(number)
 
@@ -75,46 +83,22 @@ class FeaturePage(FeatureView):
 
     # What is said of it.
 
-    def _change(self, **fields: Any) -> None:
-        """Write down what is said of it, and show it."""
-        session, found = self._session, self._card
-        if session is None or found is None:
-            return
+    @property
+    def chosen(self) -> list[int]:
+        """The feature that is shown."""
+        return [self._card.feature] if self._card else []
 
-        def write() -> Label:
-            label = labels.change(session, found.feature, **fields)
-            self.app.stores.get(session).relabel()
-            return label
+    def said(self, field: str) -> Any:
+        """What is shown of it."""
+        return None if self._card is None else self._card.row[field] or ""
 
-        self.background(write, self._changed, group=f"label-{found.feature}")
-
-    def _changed(self, label: Label) -> None:
-        if self._card is not None and self._card.feature == label.feature:
-            said = {"label": label.label, "note": label.note, "starred": label.starred}
-            self._card = replace(self._card, row={**self._card.row, **said})
-            self._show_head()
-
-    def action_label(self) -> None:
-        """Ask for its label."""
-        self._ask_for("label", "what does feature {} stand for, in a few words?")
-
-    def action_note(self) -> None:
-        """Ask for its note."""
-        self._ask_for("note", "what else is there to say about feature {}?")
-
-    def _ask_for(self, field: str, question: str) -> None:
-        def answered(text: str | None) -> None:
-            if text is not None:
-                self._change(**{field: text.strip()})
-
-        if self._card is not None:
-            before = self._card.row[field] or ""
-            self.app.push_screen(AskText(question.format(self._card.feature), before), answered)
-
-    def action_star(self) -> None:
-        """Star it, or not any more."""
-        if self._card is not None:
-            self._change(starred=not self._card.row["starred"])
+    def wrote(self, said: Sequence[Label]) -> None:
+        """Show it, where the feature is still shown."""
+        for label in said:
+            if self._card is not None and self._card.feature == label.feature:
+                now = {"label": label.label, "note": label.note, "starred": label.starred, "tags": list(label.tags)}
+                self._card = replace(self._card, row={**self._card.row, **now})
+                self._show_head()
 
     def action_steer(self) -> None:
         """Ask how, and go to Steer with it."""
@@ -217,15 +201,18 @@ class FeaturePage(FeatureView):
         self._find(lambda e: event.bin.lo < e.value <= event.bin.hi, "of that bin")
 
     def on_paged_table_opened(self, event: PagedTable.Opened) -> None:
-        """A neighbour opens; a token goes to the contexts that are about it, or have it."""
+        """A feature opens; a token or a category goes to the contexts that are about it, or have it."""
         if event.row is None:
             return
-        if event.table.id == "neighbours":
+        if event.table.id in ("neighbours", "coactivations"):
             self._earlier.append(self._wanted)
             self._go(event.row["other"])
         elif event.table.id == "tokens":
             text = event.row["text"]
             self._find(lambda e: (text, e.token_idx) in [(t.text, t.token_idx) for t in e.tokens], "about that token")
+        elif event.table.id == "categories":
+            category = event.row["category"]
+            self._find(lambda e: e.category == category, "of that category")
         elif effect := event.row[-1 if event.table.column.name.startswith("suppress") else 1]:
             self._find(lambda e: effect["text"] in [t.text for t in e.tokens], "one with that token in it")
 

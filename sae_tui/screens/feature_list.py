@@ -12,6 +12,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
+from core.analysis.browse import as_condition
 from core.analysis.store import Store
 from core.errors import QueryError, sentence
 from core.session import Session
@@ -112,6 +113,17 @@ class FeatureList(Page):
 
         self.background(lambda: order.place(feature), came, group="go", failed=lambda _: None)
 
+    def show_cluster(self, cluster: int) -> None:
+        """Show the features of a cluster."""
+        self._ask(kind=replace(self._wanted.kind, cluster=cluster))
+
+    @property
+    def conditions(self) -> list[str]:
+        """What the features shown fulfil; those of a cluster, which the map has shown already, apart from that."""
+        wanted, found = self._wanted, self._found
+        text = as_condition(wanted.text, found.store.browsed) if found else ""
+        return [c for c in (replace(wanted.kind, cluster=None).condition, text) if c]
+
     def opened(self, session: Session | None) -> None:
         """Another session: what was shown goes."""
         self._stands_on = None
@@ -207,7 +219,7 @@ class FeatureList(Page):
     def _draw(self) -> None:
         """All that is said about the list."""
         if self._found is not None:
-            self.query_one("#list").border_title = title(self._found, self._wanted.facet, len(self._table.marks))
+            self.query_one("#list").border_title = title(self._found, self._wanted.kind, len(self._table.marks))
         self._draw_place()
         self._draw_ran()
 

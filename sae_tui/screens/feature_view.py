@@ -43,7 +43,7 @@ class FeatureView(Page):
     def body(self) -> Iterator[Widget]:
         """What it is, and the panes."""
         yield FeatureHead(self._wanted)
-        yield FeaturePanes(ascii_only=self.app.settings.graph == "ascii")
+        yield FeaturePanes(graph=self.app.settings.graph)
 
     def opened(self, session: Session | None) -> None:
         """A feature belongs to its session: of another one there is nothing to show here."""

@@ -1,23 +1,26 @@
 """Features: browse, filter and sort what the SAE has learned, a preview beside it."""
 
 import shlex
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from core import jobs, labels
-from core.analysis.browse import FACETS
+from core import jobs
+from core.analysis.browse import FACETS, Kind
+from core.labels import Label
 from sae_tui import keys
 from sae_tui.screens.browsing import Wanted
 from sae_tui.screens.choose import Choose
-from sae_tui.screens.dialogs import Ask, AskText
+from sae_tui.screens.dialogs import Ask
 from sae_tui.screens.feature_list import QUIET_S, FeatureList
+from sae_tui.screens.saying import Saying
 from sae_tui.text import safe
 from sae_tui.widgets.contexts import Contexts
 from sae_tui.widgets.feature_columns import ASCENDING, sets
 from sae_tui.widgets.fields import TextLine
 
 
-class FeaturesPage(FeatureList):
+class FeaturesPage(Saying, FeatureList):
     """All features of the session at hand."""
 
     SECTION = MODE = "features"
@@ -106,8 +109,8 @@ class FeaturesPage(FeatureList):
             self._draw_ran()
         elif self._wanted.text or self._trouble:
             self._clear()
-        elif self._wanted.facet != "all":
-            self._ask(facet="all")
+        elif self._wanted.kind != Kind():
+            self._ask(kind=Kind())
         elif self._table.marks:
             self._table.mark(())
             self._draw()
@@ -144,8 +147,40 @@ class FeaturesPage(FeatureList):
 
     def action_facet(self) -> None:
         """The next kind of features."""
-        facets = list(FACETS)
-        self._ask(facet=facets[(facets.index(self._wanted.facet) + 1) % len(facets)])
+        facets, kind = list(FACETS), self._wanted.kind
+        following = facets[(facets.index(kind.facet) + 1) % len(facets)]
+        self._ask(kind=replace(kind, facet=following, category=None))
+
+    def action_kinds(self) -> None:
+        """Choose among the kinds, the specialists of each category among them."""
+        if self._found is None:
+            return
+        store, kind = self._found.store, self._wanted.kind
+
+        def came(kinds: list[tuple[Kind, int]]) -> None:
+            named = {one.words or "all": one for one, _ in kinds}
+            choices = [(one.words or "all", f"{n:,}") for one, n in kinds]
+
+            def chosen(name: str | None) -> None:
+                if name is not None:
+                    self._ask(kind=replace(named[name], cluster=kind.cluster))
+
+            at = replace(kind, cluster=None).words or "all"
+            self.app.push_screen(Choose("which features", choices, at=at), chosen)
+
+        self.background(store.kinds, came, group="kinds")
+
+    def action_map(self) -> None:
+        """The map of decoder directions, these features lit."""
+        if self._found is not None:
+            from sae_tui.screens.map import MapPage
+
+            self.app.push_screen(MapPage(self.conditions, self._wanted.kind.cluster), self._left_map)
+
+    def _left_map(self, cluster: int | None) -> None:
+        if cluster is not None:
+            self._ask(kind=replace(self._wanted.kind, cluster=cluster))
+            self._table.focus()
 
     def action_columns(self) -> None:
         """The next set of columns."""
@@ -167,48 +202,26 @@ class FeaturesPage(FeatureList):
         """The feature before."""
         self._table.action_up()
 
-    def action_star(self) -> None:
-        """Star it, or not any more."""
+    @property
+    def chosen(self) -> list[int]:
+        """The marked features; else the one at the cursor."""
         row = self._table.row
-        if row is not None:
-            self._label(row["feature"], starred=not row["starred"])
+        return [int(str(one)) for one in self._table.marks] or ([row["feature"]] if row else [])
 
-    def action_label(self) -> None:
-        """Ask for its label."""
-        self._ask_for("label", "What does feature {} stand for, in a few words?")
+    def wrote(self, said: Sequence[Label]) -> None:
+        """Look again."""
+        self._ask()
 
-    def action_note(self) -> None:
-        """Ask for its note."""
-        self._ask_for("note", "What else is there to say about feature {}?")
-
-    def _ask_for(self, field: str, question: str) -> None:
-        row, session = self._table.row, self.app.session
-        if row is None or session is None:
-            return
-        feature = row["feature"]
-
-        def answered(text: str | None) -> None:
-            if text is not None:
-                self._label(feature, **{field: text.strip()})
-
-        def ask(before: labels.Label | None) -> None:
-            said = getattr(before, field) if before else ""
-            self.app.push_screen(AskText(question.format(feature), said), answered)
-
-        self.background(lambda: labels.read(session).get(feature), ask, group="said")
-
-    def _label(self, feature: int, **fields: Any) -> None:
-        """Write down what is said of a feature, and look again."""
-        session = self.app.session
-        if session is not None:
-            self.background(
-                lambda: labels.change(session, feature, **fields), lambda _: self._ask(), group=f"label-{feature}"
-            )
+    def action_copy_numbers(self) -> None:
+        """Copy the numbers of what is chosen."""
+        chosen = self.chosen
+        if chosen:
+            what = f"the numbers of {len(chosen)} features" if len(chosen) > 1 else f"the number {chosen[0]}"
+            self.app.copy(what, ", ".join(map(str, chosen)))
 
     def action_steer(self) -> None:
         """Add the marked features, or the one at the cursor, to what Steer does."""
-        row, session = self._table.row, self.app.session
-        features = self._table.marks or ([row["feature"]] if row else [])
+        features, session = self.chosen, self.app.session
         if features and session is not None:
             self.app.to_steer += [f"/add {feature} 1max" for feature in features]
             self.app.open_session(session, "steer")

@@ -2,17 +2,18 @@
 
 from textual.content import Content
 
+from core.analysis.browse import Kind
 from core.overview import Seen
 from sae_tui.screens.browsing import Found
 from sae_tui.text import safe, shortened
 
 
-def title(found: Found, facet: str, marks: int) -> Content:
+def title(found: Found, kind: Kind, marks: int) -> Content:
     """How many there are of how many, of which kind, in which order, and how long that took."""
     order = found.order
     parts = [
         f"features {order.count:,} of {found.store.d_sae:,}",
-        *([facet] if facet != "all" else []),
+        *([safe(kind.words)] if kind.words else []),
         f"{safe(order.sort)} {'↓' if order.descending else '↑'}",
         *([f"{marks} marked"] if marks else []),
         f"{1e3 * order.elapsed_s:.1f} ms",

@@ -24,6 +24,10 @@ class Saying(Page):
         """What the actions are about."""
         raise NotImplementedError
 
+    def said(self, field: str) -> Any:
+        """What was said before, where the screen has it at hand: a dialog that comes later takes keys too late."""
+        return None
+
     def wrote(self, said: Sequence[Label]) -> None:
         """This was written down."""
         raise NotImplementedError
@@ -59,19 +63,20 @@ class Saying(Page):
         of_one, of_many = QUESTIONS[field]
         question = of_many.format(len(chosen)) if len(chosen) > 1 else of_one.format(chosen[0])
 
-        def before() -> set[str]:
+        def before() -> list[Any]:
             known = labels.read(session)
-            found = (getattr(known.get(feature, Label(feature=feature)), field) for feature in chosen)
-            return {", ".join(one) if field == "tags" else one for one in found}
+            return [getattr(known.get(feature, Label(feature=feature)), field) for feature in chosen]
 
         def answered(text: str | None) -> None:
             if text is not None:
                 self._say(chosen, **{field: labels.tags_in(text) if field == "tags" else text.strip()})
 
-        def ask(said: set[str]) -> None:
-            self.app.push_screen(AskText(question, said.pop() if len(said) == 1 else ""), answered)
+        def ask(said: Sequence[Any]) -> None:
+            texts = {", ".join(one) if field == "tags" else one for one in said}
+            self.app.push_screen(AskText(question, texts.pop() if len(texts) == 1 else ""), answered)
 
-        self.background(before, ask, group="said")
+        here = self.said(field)
+        ask([here]) if here is not None else self.background(before, ask, group="said")
 
     def _say(self, features: Sequence[int], **fields: Any) -> None:
         session = self.app.session

@@ -11,15 +11,15 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core.analysis.console import EXAMPLES, Console, Table, place_of, words
+from core.analysis.console import Console, Table, place_of, words
 from core.errors import QueryError, SaeTuiError, sentence
 from core.session import Session
 from sae_tui.history import Entry, History
 from sae_tui.screens.dialogs import AskText, Reader
-from sae_tui.screens.page import Page
+from sae_tui.screens.sql_offers import COLUMNS, Offers
 from sae_tui.text import safe
 from sae_tui.widgets.bars import Line
-from sae_tui.widgets.paged_table import Column, PagedTable
+from sae_tui.widgets.paged_table import PagedTable
 from sae_tui.widgets.result import FEATURE, NULL, columns, spelled_out, whole, write
 from sae_tui.widgets.schema import SchemaTree
 from sae_tui.widgets.source import Source
@@ -28,13 +28,14 @@ from sae_tui.widgets.sql_editor import SqlEditor
 if TYPE_CHECKING:
     from core.analysis.store import Result
 
+ASK = "nothing asked yet: write a query and press ^J, or take one of these"
 LIMIT = 10_000
 """Rows that are shown."""
 EXPORT_LIMIT = 200_000
 """Rows that are exported."""
 
 
-class SqlPage(Page):
+class SqlPage(Offers):
     """The console: tables, a query, its result."""
 
     SECTION = MODE = "sql"
@@ -45,7 +46,6 @@ class SqlPage(Page):
         super().__init__()
         self._asker = Console()
         self._asked = ""
-        self._result: Result | None = None
         self._began: float | None = None
         self._listed: list[str] = []
 
@@ -64,7 +64,7 @@ class SqlPage(Page):
                     pane.border_title = Content("result")
                     yield Static(id="wrong")
                     yield Line(id="told")
-                    yield PagedTable([_EXAMPLE_NAME, _EXAMPLE_TEXT], id="rows")
+                    yield PagedTable(COLUMNS, id="rows")
 
     # What it shows.
 
@@ -73,7 +73,7 @@ class SqlPage(Page):
         sessions = self._sessions()
         names = [s.name for s in sessions]
         if self._result is None or names[:1] != self._listed[:1]:
-            self._show_examples()
+            self.show_offers(sessions=len(sessions))
         self._listed = names
         if not sessions:
             self.query_one(SchemaTree).tell(())
@@ -128,7 +128,7 @@ class SqlPage(Page):
             self._tell(_nothing_to_ask(self.app.session))
             return
         if not sql:
-            self._show_examples()
+            self.action_examples()
             return
         self._asked, self._began = sql, time.monotonic()
         self._tell("running · esc stops it")
@@ -163,13 +163,20 @@ class SqlPage(Page):
         """To the tables."""
         self.query_one(SchemaTree).focus()
 
+    def action_examples(self) -> None:
+        """The examples and the saved queries in the place of the result."""
+        self._show_wrong(None)
+        self.show_offers(sessions=len(self._sessions()))
+        self._tell(ASK)
+        self.query_one("#rows").focus()
+
     def action_history(self) -> None:
         """Choose among the queries that were run."""
         history = History(self.app.state.folder)
 
         def chosen(sql: str | None) -> None:
             if sql is not None:
-                self._write(sql)
+                self.write(sql)
 
         def came(entries: list[Entry]) -> None:
             from sae_tui.screens.sql_history import SqlHistory
@@ -208,7 +215,8 @@ class SqlPage(Page):
         if event.control.id != "rows":
             return
         if self._result is None:
-            self._write(EXAMPLES[event.index][1])
+            if event.row is not None:
+                self.write(event.row.sql)
             return
         feature = self._feature_at(event.control.column.name)
         if feature is None:
@@ -224,7 +232,7 @@ class SqlPage(Page):
     def on_schema_tree_chosen(self, event: SchemaTree.Chosen) -> None:
         """A name for the query."""
         editor = self.query_one(SqlEditor)
-        editor.put(event.name if event.name.replace("_", "a").replace(".", "a").isalnum() else f'"{event.name}"')
+        editor.put(event.name)
         editor.focus()
 
     def on_unmount(self) -> None:
@@ -235,7 +243,7 @@ class SqlPage(Page):
         self.query_one(SchemaTree).tell(tables)
         self.query_one(SqlEditor).colour(words)
         if self._result is None and self._began is None:
-            self._tell("nothing asked yet: write a query and press ^J, or take one of these")
+            self._tell(ASK)
 
     def _answered(self, result: "Result") -> None:
         self._began = None
@@ -271,19 +279,6 @@ class SqlPage(Page):
         if hand is None or hand.name not in found:
             return []
         return [hand, *(found[name] for name in sorted(self.app.marked) if name in found and name != hand.name)]
-
-    def _show_examples(self) -> None:
-        self._result = None
-        rows = self.query_one("#rows", PagedTable)
-        rows.browse(Source.of(()))
-        rows.set_columns([_EXAMPLE_NAME, _EXAMPLE_TEXT])
-        rows.browse(Source.of(EXAMPLES))
-
-    def _write(self, sql: str) -> None:
-        """Put a query into the editor in the place of what is there, which undo brings back."""
-        editor = self.query_one(SqlEditor)
-        editor.replace(sql, editor.document.start, editor.document.end)
-        editor.focus()
 
     def _tell(self, what: Content | str) -> None:
         self.query_one("#told", Line).show(what)
@@ -321,10 +316,6 @@ class SqlPage(Page):
         assert result is not None and row is not None
         names = [int(column), *(i for i, name in enumerate(result.columns) if name.lower() == "feature")]
         return next((row[i] for i in names if FEATURE.fullmatch(result.columns[i]) and type(row[i]) is int), None)
-
-
-_EXAMPLE_NAME = Column("0", "for example", 42, lambda example: example[0])
-_EXAMPLE_TEXT = Column("1", "", 10, lambda example: " ".join(example[1].split()), weight=1, style="$text-muted")
 
 
 def _nothing_to_ask(session: Session | None) -> str:

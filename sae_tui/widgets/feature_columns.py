@@ -14,14 +14,23 @@ BARS = 10
 """Cells of the small histogram in a row."""
 SETS = {
     "overview": ("feature", "density", "max", "label", "top_token", "histogram", "mean"),
-    "activation": ("feature", "n", "density", "mean", "std", "p50", "p90", "p99", "max", "label"),
+    "activation": ("feature", "n", "density", "dense", "mean", "std", "p50", "p90", "p99", "max", "label"),
+    "specialisation": (
+        "feature", "specialist_category", "specialist_score", "category_entropy", "token_entropy", "token_stability",
+        "density_a", "density_b", "label",
+    ),
+    "emergence": ("feature", "birth", "death", "density", "dead", "max", "label", "top_token"),
     "weights": (
-        "feature", "decoder_norm", "encoder_norm", "bias", "threshold", "token_entropy", "category_entropy", "label",
+        "feature", "decoder_norm", "encoder_norm", "encoder_cosine", "bias", "threshold", "duplicate", "cluster", "x",
+        "y", "label",
     ),
     "notes": ("feature", "starred", "label", "note", "tags"),
 }  # fmt: skip
 """Each set's columns, by their names in the database; what is in none makes a set of its own, `more`."""
-ASCENDING = ("feature", "label", "note", "top_token", "token_entropy", "category_entropy")
+ASCENDING = (
+    "feature", "label", "note", "top_token", "token_entropy", "category_entropy", "specialist_category", "cluster",
+    "birth", "death",
+)  # fmt: skip
 """Columns one looks at from the smallest on."""
 
 
@@ -29,7 +38,7 @@ def sets(columns: Sequence[str]) -> dict[str, list[str]]:
     """The sets that a database with these columns has."""
     found = {name: [c for c in names if c in (*columns, "histogram")] for name, names in SETS.items()}
     known = {c for names in SETS.values() for c in names}
-    more = [c for c in columns if c not in known and c != "dead"]
+    more = [c for c in columns if c not in known]
     return found | ({"more": ["feature", *more, "label"]} if more else {})
 
 
@@ -54,10 +63,12 @@ def _column(name: str, ascii_only: bool) -> Column:
     match name:
         case "feature":
             return Column(name, "id", 7, lambda row: str(row["feature"]), right=True)
-        case "density":
-            return Column(name, "density", 9, lambda row: percent(row["density"]), right=True)
+        case "density" | "density_a" | "density_b":
+            return Column(name, name.replace("density_", "in half "), 9, lambda row: percent(row[name]), right=True)
         case "label":
             return Column(name, "label", 12, _label, weight=2)
+        case "specialist_category":
+            return Column(name, "specialist of", 14, _text(name), weight=1)
         case "note" | "tags":
             return Column(name, name, 14, _text(name), weight=2, style="$text-muted")
         case "starred":

@@ -1,4 +1,4 @@
-"""The columns of the tables beside a feature's contexts: what it fires on, what it writes, what is like it."""
+"""The columns of the tables beside a feature's contexts: what it fires on and with, what it writes, what is like it."""
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -7,7 +7,7 @@ from typing import Any
 from textual.content import Content
 
 from core.analysis.card import Card
-from sae_tui.text import called, figure, token
+from sae_tui.text import called, figure, safe, token
 from sae_tui.widgets.columns import Column
 
 Row = Mapping[str, Any]
@@ -78,6 +78,38 @@ def neighbours(*, ascii_only: bool) -> list[Column]:
         Column("label", "label or token", 12, lambda row: _called(row["row"]), weight=1),
         Column("density", "density", 7, lambda row: f"{figure(100 * row['row']['density'])}%", right=True),
     ]
+
+
+def together(*, ascii_only: bool) -> list[Column]:
+    """Features it fires together with: `Card.coactivations`."""
+    return [
+        Column("other", "feature", 7, lambda row: str(row["other"]), right=True),
+        Column("jaccard", "Jaccard", 11, lambda row: _measured(row["jaccard"], f"{row['jaccard']:.2f}", ascii_only)),
+        Column("label", "label or token", 12, lambda row: _called(row["row"]), weight=1),
+        Column("n", "times", 6, lambda row: f"{row['n']:,}", right=True),
+        Column("pmi", "PMI", 5, lambda row: f"{row['pmi']:+.1f}", right=True),
+        Column("pearson", "r", 5, lambda row: "-" if row["pearson"] is None else f"{row['pearson']:.2f}", right=True),
+    ]
+
+
+def categories(*, ascii_only: bool) -> list[Column]:
+    """How it splits over categories: rows of `densest`."""
+    return [
+        Column("category", "category", 10, lambda row: safe(row["category"]), weight=1),
+        Column(
+            "density", "density", 14,
+            lambda row: _measured(row["density"] / row["most"], f"{figure(100 * row['density'])}%", ascii_only),
+        ),
+        Column("n", "times", 6, lambda row: f"{row['n']:,}", right=True),
+        Column("mean", "mean", 6, lambda row: figure(row["mean"]), right=True),
+        Column("strong_docs", "strong in", 9, lambda row: f"{row['strong_docs']:,}", right=True),
+    ]  # fmt: skip
+
+
+def densest(card: Card) -> list[dict[str, Any]]:
+    """Its categories, each with `most`: the density in the first of them."""
+    most = max((row["density"] for row in card.categories), default=0.0) or 1.0
+    return [{**row, "most": most} for row in card.categories]
 
 
 def _token(row: Row, ids: bool) -> str:

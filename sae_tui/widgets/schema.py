@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from textual.content import Content
 from textual.message import Message
 
-from core.analysis.console import ONE_ROW, Table
+from core.analysis.console import ONE_ROW, Table, quoted
 from sae_tui import keys
 from sae_tui.text import safe
 from sae_tui.widgets.paged_table import Column, PagedTable
@@ -29,7 +29,7 @@ class SchemaTree(PagedTable):
     BINDINGS = [*keys.bindings("tree")]
 
     class Chosen(Message):
-        """A name to be put into the query."""
+        """A name to be put into the query, as one writes it there."""
 
         def __init__(self, name: str) -> None:
             super().__init__()
@@ -65,7 +65,7 @@ class SchemaTree(PagedTable):
     def action_open(self) -> None:
         """Put the name at the cursor into the query."""
         if self.row is not None:
-            self.post_message(self.Chosen(self.row.name))
+            self.post_message(self.Chosen(quoted(self.row.name) if self.row.column_of else self.row.name))
 
     def action_fold(self) -> None:
         """Show the table's columns, or hide them."""

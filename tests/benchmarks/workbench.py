@@ -270,6 +270,12 @@ def million(bench: Bench) -> None:
         terminal.settle(1, 10)
         terminal.press("1")
         terminal.settle(1, 10)
+        with bench.opened(root) as rested:  # as one who reads the list of runs first
+            rested.wait_for("1 Runs", 10)
+            rested.drain(3)
+            began = rested.press("3")
+            took = rested.wait_for("row 1 of 1,000,000", 20) - began
+            bench.figure("a million features: open, 3 s after the start", took, "s", 0.3)
         began = terminal.press("3")
         bench.figure("a million features: come back", terminal.wait_for("row 1 of 1,000,000", 20) - began, "s", 0.3)
         terminal.settle(1, 10)

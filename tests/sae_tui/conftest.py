@@ -126,7 +126,8 @@ def _alpha(root: Path) -> None:
         "digest": pa.array([f"{d:016x}" for d in documents]),
     })  # fmt: skip
     meta = {"session": "alpha", "model": "smollm2", "hook": "blocks.10.hook_resid_post", "d_sae": "12", "map": "pca"}
-    step, feature = (grid.ravel() for grid in np.meshgrid([1, 25, 50, 100], np.arange(12), indexing="ij"))
+    steps = [1, 10, 20, 30, 40, 50, 75, 100]
+    step, feature = (grid.ravel() for grid in np.meshgrid(steps, np.arange(12), indexing="ij"))
     born = step >= 25 * (feature % 3)
     write(session.snapshots_path, {
         "step": step, "feature": feature, "density": born * (feature + 1) / 40, "mean": born * 2.0,

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import duckdb
 import pytest
 from textual.widgets import Static
 
@@ -13,8 +14,10 @@ from sae_tui.screens.dialogs import Ask, AskText
 from sae_tui.screens.feature import FeaturePage
 from sae_tui.screens.features import FeaturesPage
 from sae_tui.widgets.bars import KeyBar, Line
+from sae_tui.widgets.chart import Chart
 from sae_tui.widgets.contexts import Contexts
-from sae_tui.widgets.feature_panes import PANES, FeaturePanes
+from sae_tui.widgets.feature_facts import Weights
+from sae_tui.widgets.feature_panes import PANES, SHORT, FeaturePanes
 from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.histogram import Histogram
 from sae_tui.widgets.places import Places
@@ -53,7 +56,8 @@ async def test_a_feature_opens_with_all_there_is_to_say_of_it(sessions_root, wor
         panes = page.query_one(FeaturePanes)
         assert panes.places.contexts.count > 5 and "all bands" in panes.places.border_title
         assert panes.histogram.bin is not None
-        assert [panes.table(name).count > 0 for name in PANES[2:]] == [True, True, True]
+        tables = ("tokens", "categories", "logits", "neighbours", "coactivations")
+        assert all(panes.table(name).count > 0 for name in tables) and panes.names == list(PANES)
         assert page.focused is panes.places.contexts
         await until(lambda: line(page, "place").endswith(f"1/{panes.places.contexts.count}"))
         assert "py · " in line(page, "place")
@@ -272,25 +276,124 @@ async def test_a_narrow_terminal_has_one_pane_at_a_time_and_all_of_them(sessions
             found = [panes.places, *(page.query_one(f"#{name}") for name in PANES[1:])]
             return [w.id for w in found if w.region.area > 0]
 
+        first = ["contexts", "histogram", "tokens", "logits"]
+
         for name in [*PANES, PANES[0]]:
             await until(lambda name=name: displayed() == [name] and panes.at_hand == name)
             assert {w.id for w in page.focused.ancestors_with_self} & {name}
-            assert f" {name} " in line(page, "strip")
+            assert f" {SHORT.get(name, name)} " in line(page, "strip")
             await pilot.press("tab")
         await pilot.press("shift+tab", "shift+tab")
+        await until(lambda: displayed() == ["coactivations"])
+        assert page.memory()["pane"] == "coactivations"
+        await pilot.press("shift+tab")
         await until(lambda: displayed() == ["neighbours"])
-        assert page.memory()["pane"] == "neighbours"
         await pilot.resize_terminal(*WIDE)
-        await until(lambda: displayed() == list(PANES))
-        await pilot.press("tab", "z")
+        await until(lambda: displayed() == ["contexts", "histogram", "categories", "weights", "neighbours"])
+        assert " co-activations " in line(page, "strip")
+        panes.to("emergence")
+        await until(lambda: displayed() == ["contexts", "emergence", "categories", "weights", "neighbours"])
+        for name in ("tokens", "logits", "histogram"):
+            panes.to(name)
+        await until(lambda: displayed() == [*first, "neighbours"])
+        panes.to("coactivations")
+        await until(lambda: displayed() == [*first, "coactivations"])
+        panes.to("neighbours")
+        await pilot.press("tab", "tab", "z")
         await until(lambda: page.maximized is panes.places)
         await pilot.press("tab")
         await until(lambda: page.maximized is panes.histogram)
         await pilot.press("escape")
-        await until(lambda: page.maximized is None and displayed() == list(PANES))
+        await until(lambda: page.maximized is None and displayed() == [*first, "coactivations"])
         assert app.screen is page
-        await pilot.click("#neighbours", offset=(5, 2))
-        await until(lambda: panes.at_hand == "neighbours")
+        await pilot.click("#coactivations", offset=(5, 2))
+        await until(lambda: panes.at_hand == "coactivations")
+
+
+@pytest.mark.asyncio
+async def test_the_new_panes_say_what_the_database_knows(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, ALWAYS)
+        panes, card = page.query_one(FeaturePanes), page._card
+        categories = page.query_one("#categories")
+        score = f"score {card.row['specialist_score']:+d}"
+        assert categories.border_title.startswith("categories") and score in categories.border_title
+        assert [row["category"] for row in card.categories] == [
+            panes.table("categories")._source.row(i)["category"] for i in range(3)
+        ]  # fmt: skip
+        weights = "\n".join(content.plain for content in page.query_one(Weights).lines)
+        assert "‖enc‖ 2.00" in weights and "cosine 0.250" in weights and "bias -0.300" in weights
+        assert "duplicate   of none" in weights and "6 +" not in weights and "6 -0.150 (15.0%)" in weights
+        assert "cluster     0, of 6 features" in weights and "density 100% and 100%" in weights
+        assert "5 r +0.15" in weights
+        life = page.query_one("#emergence", Chart)
+        assert [series.label for series in life.plot.series] == ["density", "drift"]
+        assert list(life.plot.series[0].ys) == pytest.approx([0.1] * 8) and "born by step 1" in life.plot.notes
+        assert page.query_one("#spread").lines
+        page = await opened(app, pilot, 4)
+        weights = "\n".join(content.plain for content in page.query_one(Weights).lines)
+        assert "duplicate   of 5 (cosine 0.95)" in weights
+        assert page.query_one("#emergence", Chart).plot.notes == ("born by step 30",)
+
+
+@pytest.mark.asyncio
+async def test_co_activations_and_categories_lead_on_and_are_copied(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=NARROW) as pilot:
+        page = await opened(app, pilot, ALWAYS)
+        panes, said = page._panes, []
+        app.say = lambda message, severity="information": said.append(message)
+        panes.to("categories")
+        category = panes.table("categories").row["category"]
+        assert page.copied() == ("the category", category)
+        await pilot.press("enter")
+        await until(lambda: page.query_one(Contexts).example.category == category and panes.at_hand == "contexts")
+        panes.to("coactivations")
+        other = panes.table("coactivations").row["other"]
+        assert page.copied() == (f"the number {other}", str(other))
+        await pilot.press("enter")
+        await until(lambda: page._card.feature == other)
+        await pilot.press("backspace")
+        await until(lambda: page._card.feature == ALWAYS)
+        panes.to("emergence")
+        chart = page.query_one("#emergence", Chart)
+        await until(lambda: chart._drawn)
+        await pilot.press("home", "plus")
+        await until(lambda: chart.plot.high < 60)
+        await pilot.press("0")
+        await until(lambda: chart.plot.high == 100)
+
+
+@pytest.mark.asyncio
+async def test_a_training_without_snapshots_is_told_in_a_sentence(sessions_root, workbench):
+    app, session = workbench(sessions_root, session="alpha"), Session(sessions_root / "alpha")
+    session.database_path.chmod(0o644)
+    with duckdb.connect(str(session.database_path)) as connection:
+        connection.execute("DELETE FROM snapshots")
+        connection.execute("DELETE FROM feature_categories")
+        connection.execute("DELETE FROM coactivations")
+    async with app.run_test(size=NARROW) as pilot:
+        page = await opened(app, pilot, ALWAYS)
+        assert "categories" not in page._panes.names and "coactivations" not in page._panes.names
+        page._panes.to("emergence")
+        chart = page.query_one("#emergence", Chart)
+        await until(lambda: "its training took no snapshots" in "".join(chart.strip(y).text for y in range(15)))
+        assert "training.snapshot_every_steps" in chart.plot.notes[0]
+
+
+@pytest.mark.asyncio
+async def test_tags_are_written_with_commas_between(sessions_root, workbench):
+    app, session = workbench(sessions_root, session="alpha"), Session(sessions_root / "alpha")
+    async with app.run_test(size=NARROW) as pilot:
+        page = await opened(app, pilot, 7)
+        await pilot.press("T")
+        await until(lambda: isinstance(app.screen, AskText))
+        await pilot.press(*"a b, c,,a b", "enter")
+        await until(lambda: "#a b" in line(page, "name") and "#c" in line(page, "name"))
+        assert labels.read(session)[7].tags == ("a b", "c")
+        await pilot.press("T")
+        await until(lambda: isinstance(app.screen, AskText) and app.screen.query_one(TextLine).value == "a b, c")
 
 
 @pytest.mark.asyncio
@@ -314,8 +417,9 @@ async def test_dead_features_and_features_that_fired_once(sessions_root, workben
         assert "none of the 98 analysed tokens" in words and "sae-tui analyze alpha --tokens 980" in words
         assert "it fired on none of 98 tokens" in line(page, "facts") and "bias" in line(page, "facts")
         panes = page.query_one(FeaturePanes)
-        assert panes.names == ["contexts", "logits", "neighbours"]
-        await pilot.press("tab", "i", "enter")
+        assert panes.names == ["contexts", "emergence", "logits", "weights", "neighbours"]
+        assert "tokens" not in line(page, "strip") and "co-activations" not in line(page, "strip")
+        await pilot.press("tab", "tab", "i", "enter")
         assert panes.at_hand == "logits"
         await pilot.press("colon", "1")
         await pilot.pause(0.4)

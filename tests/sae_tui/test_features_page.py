@@ -8,12 +8,18 @@ import pytest
 from textual.widgets import Static
 
 from core import labels
+from core.analysis.browse import FACETS, Kind
 from core.analysis.store import Store
 from core.session import Session
 from sae_tui import keys
 from sae_tui.screens.browsing import Wanted
+from sae_tui.screens.choose import Choose
+from sae_tui.screens.dialogs import AskText
 from sae_tui.screens.features import FeaturesPage
+from sae_tui.screens.map import MapPage
+from sae_tui.screens.saying import Saying
 from sae_tui.settings import State
+from sae_tui.text import safe
 from sae_tui.widgets.bars import Line
 from sae_tui.widgets.feature_columns import SETS, cells, percent, sets
 from sae_tui.widgets.paged_table import PagedTable
@@ -148,7 +154,7 @@ async def test_keys_are_text_in_the_filter_box(sessions_root, workbench):
         page, table, _ = await opened(app, pilot)
         await pilot.press("slash", *"sfv", "space", "asterisk", "slash", "A")
         assert page.query_one("#filter-text").value == "sfv */A"
-        assert page._wanted.facet == "all"
+        assert page._wanted.kind.facet == "all"
         assert "filter" not in page.query_one("#keys", Line).content.plain
         page.query_one("#filter-text").value = ""
         await pilot.press("escape")
@@ -192,11 +198,12 @@ async def test_facets_column_sets_marks_and_steering(sessions_root, workbench):
     async with app.run_test(size=(120, 30)) as pilot:
         page, table, _ = await opened(app, pilot)
         seen = []
-        for _ in range(6):
+        for _ in range(len(FACETS)):
             await pilot.press("f")
             await asked(page, pilot)
             seen.append((title(page).split(" · ")[1], table.count))
-        assert [name for name, _ in seen] == ["alive", "dead", "dense", "starred", "labelled", "density ↓"]
+        assert [name for name, _ in seen] == [*list(FACETS)[1:], "density ↓"]
+        assert dict(seen)["duplicates"] == 1
         assert dict(seen)["starred"] == 1
         assert dict(seen)["labelled"] == 2
         assert dict(seen)["alive"] + dict(seen)["dead"] == 12
@@ -206,8 +213,9 @@ async def test_facets_column_sets_marks_and_steering(sessions_root, workbench):
             await asked(page, pilot)
             headers.append(table.render_line(0).text.split())
         assert "p50" in headers[0]
-        assert "bias" in headers[1]
-        assert "note" in headers[2]
+        assert "specialist" in headers[1] and "birth" in headers[2]
+        assert "bias" in headers[3]
+        assert "note" in headers[4]
         assert "histogram" in headers[-1]
         first = shown(page)[:2]
         await pilot.press("space", "space")
@@ -220,6 +228,84 @@ async def test_facets_column_sets_marks_and_steering(sessions_root, workbench):
         await pilot.press("escape", "a")
         assert app.to_steer[2:] == [f"/add {shown(page)[2]} 1max"]
         assert went == [("alpha", "steer")] * 2
+
+
+@pytest.mark.asyncio
+async def test_a_kind_is_chosen_among_facets_and_categories_with_their_counts(sessions_root, workbench):
+    session = Session(sessions_root / "alpha")
+    with Store.open([session]) as store:
+        of = {kind.category: n for kind, n in store.kinds() if kind.category is not None}
+        category, n = next(iter(of.items()))
+        expected = [r["feature"] for r in store.features(where=Kind(category=category).condition, limit=99)]
+    app = workbench(sessions_root, mode="features", session="alpha")
+    async with app.run_test(size=(120, 36)) as pilot:
+        page, table, _ = await opened(app, pilot)
+        await pilot.press("F")
+        await until(lambda: isinstance(app.screen, Choose) and app.screen.query_one(PagedTable).count == 9 + len(of))
+        await pilot.press(*"specialists of", "enter")
+        await until(lambda: table.count == n and page._asking is None)
+        assert shown(page) == expected
+        assert f"specialists of {safe(category)}" in title(page).replace("\\", "")
+        assert ran(page).startswith("WHERE  specialist_category = ") and page.command_line().count("specialist_score")
+        await pilot.press("F")
+        await until(lambda: isinstance(app.screen, Choose) and app.screen.query_one(PagedTable).row)
+        assert app.screen.query_one(PagedTable).row[0] == f"specialists of {category}"
+        await pilot.press("escape")
+        await until(lambda: app.screen is page)
+        await pilot.press("escape")
+        await until(lambda: table.count == 12)
+
+
+@pytest.mark.asyncio
+async def test_what_is_said_is_said_of_all_that_are_marked(sessions_root, workbench):
+    session = Session(sessions_root / "alpha")
+    app = workbench(sessions_root, mode="features", session="alpha")
+    async with app.run_test(size=(120, 30)) as pilot:
+        page, table, _ = await opened(app, pilot)
+        marked = [f for f in shown(page) if f not in (3, 5)][:3]
+        table.mark(marked)
+        await pilot.press("number_sign")
+        assert app.clipboard == ", ".join(map(str, marked))
+        await pilot.press("asterisk")
+        await until(lambda: all(f in labels.read(session) and labels.read(session)[f].starred for f in marked))
+        labels.change(session, marked[0], starred=False)
+        await asked(page, pilot)
+        await pilot.press("asterisk")
+        await until(lambda: labels.read(session)[marked[0]].starred)
+        await asked(page, pilot)
+        await pilot.press("asterisk")
+        await until(lambda: not any(labels.read(session)[f].starred for f in marked))
+        await pilot.press("T")
+        await until(lambda: isinstance(app.screen, AskText))
+        await pilot.press(*"x, y", "enter")
+        await until(lambda: all(labels.read(session)[f].tags == ("x", "y") for f in marked))
+        await pilot.press("e")
+        await until(lambda: isinstance(app.screen, AskText))
+        await pilot.press(*"all", "enter")
+        await until(lambda: all(labels.read(session)[f].label == "all" for f in marked))
+        assert labels.read(session)[3].label != "all"
+        await until(lambda: app.screen is page and page._asking is None)
+        assert table.marks == marked
+
+
+@pytest.mark.asyncio
+async def test_the_map_is_pushed_and_a_cluster_comes_back_as_a_filter(sessions_root, workbench):
+    app = workbench(sessions_root, mode="features", session="alpha")
+    async with app.run_test(size=(120, 36)) as pilot:
+        page, table, _ = await opened(app, pilot)
+        await type_(page, pilot, "feature < 8")
+        await pilot.press("m")
+        await until(lambda: isinstance(app.screen, MapPage) and app.screen._map.cluster == 0)
+        assert app.screen._conditions == ["feature < 8"]
+        await pilot.press("right_square_bracket", "enter")
+        await until(lambda: app.screen is page and table.count == 2)
+        assert shown(page) and set(shown(page)) == {6, 7} and "cluster 1" in title(page)
+        await pilot.press("m")
+        await until(lambda: isinstance(app.screen, MapPage) and app.screen._map.cluster == 1)
+        await pilot.press("escape")
+        await until(lambda: app.screen is page)
+        await pilot.press("escape", "escape")
+        await until(lambda: table.count == 12)
 
 
 @pytest.mark.asyncio
@@ -291,8 +377,11 @@ async def test_it_comes_back_as_it_was(sessions_root, workbench):
 
 
 def test_a_state_that_is_foreign_is_as_none():
-    assert Wanted.of({"text": 3, "facet": "x", "sort": None, "descending": "no", "columns": []}) == Wanted()
-    assert Wanted.of({"facet": "dead", "descending": False, "more": 1}) == Wanted(facet="dead", descending=False)
+    kind = {"facet": ["x"], "category": 3, "cluster": True}
+    assert Wanted.of({"text": 3, "kind": kind, "sort": None, "descending": "no", "columns": []}) == Wanted()
+    assert Wanted.of({"kind": "dead"}) == Wanted()
+    kept = Wanted.of({"kind": {"facet": "dead", "category": "it's", "cluster": 4}, "descending": False, "more": 1})
+    assert kept == Wanted(kind=Kind(facet="dead", category="it's", cluster=4), descending=False)
 
 
 @pytest.mark.asyncio
@@ -393,8 +482,8 @@ def test_the_small_histogram_shows_every_count():
 
 
 def test_every_column_of_a_database_is_in_some_set():
-    columns = [*SETS["activation"], *SETS["weights"], *SETS["notes"], *SETS["overview"], "cluster", "x", "dead"]
-    assert sets(columns)["more"] == ["feature", "cluster", "x", "label"]
+    columns = [*(name for names in SETS.values() for name in names), "unheard_of"]
+    assert sets(columns)["more"] == ["feature", "unheard_of", "label"]
     assert "more" not in sets(SETS["overview"])
     assert (percent(0.00413), percent(None), percent(0.0)) == ("0.413%", "-", "0%")
 
@@ -402,6 +491,6 @@ def test_every_column_of_a_database_is_in_some_set():
 def test_every_key_of_the_screen_is_said_in_the_help():
     assert {a.name for a in keys.actions("features")} == {
         name.removeprefix("action_")
-        for name in vars(FeaturesPage)
+        for name in {**vars(Saying), **vars(FeaturesPage)}
         if name.startswith("action_") and name != "action_zoom"
     }

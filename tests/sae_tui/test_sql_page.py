@@ -6,10 +6,11 @@ import re
 
 import pytest
 
-from sae_tui.history import History
-from sae_tui.screens.dialogs import AskText, Reader
+from sae_tui.history import History, Saved
+from sae_tui.screens.dialogs import Ask, AskText, Reader
 from sae_tui.screens.sql_history import SqlHistory
 from sae_tui.widgets.bars import Line
+from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.paged_table import PagedTable
 from sae_tui.widgets.schema import SchemaTree
 from sae_tui.widgets.sql_editor import SqlEditor
@@ -165,9 +166,9 @@ async def test_only_what_is_selected_runs_and_nothing_shows_the_examples(session
     app = workbench(sessions_root, session="alpha", mode="sql")
     async with app.run_test(size=SIZE) as pilot:
         page = await Page(app, pilot).ready()
-        assert "the most active features" in page.lines()[1]
+        await until(lambda: "the most active features" in page.lines()[1])
         await pilot.press("escape", "down", "enter")
-        assert "token_entropy" in page.editor.text and page.editor.has_focus
+        assert "specialist_category" in page.editor.text and page.editor.has_focus
         await page.ask("SELECT 1 AS a, 2 AS b")
         page.editor.text = "SELECT 3;\nSELECT 4"
         page.editor.selection = ((1, 0), (1, 8))
@@ -176,7 +177,7 @@ async def test_only_what_is_selected_runs_and_nothing_shows_the_examples(session
         await pilot.press("ctrl+j")
         page.editor.text = ""
         await pilot.press("ctrl+j")
-        assert "the most active features" in page.lines()[1]
+        await until(lambda: "the most active features" in page.lines()[1])
 
 
 @pytest.mark.asyncio
@@ -319,9 +320,41 @@ async def test_marked_sessions_can_be_joined(sessions_root, workbench):
         app.marked = {"delta", "beta"}
         app.tick()
         page = await Page(app, pilot).ready()
-        await until(lambda: any(line.name == "s2.features" for line in page.tree._rows))
+        await until(lambda: any(line.name == "delta.features" for line in page.tree._rows))
+        await until(lambda: "both runs" in "".join(page.lines()))
         await page.ask("SELECT count(*) FROM s1.features JOIN s2.features USING (feature)")
         assert page._result.rows == [(12,)]
+        await page.ask("SELECT count(*) FROM features JOIN delta.features USING (feature)")
+        await until(lambda: page._result.rows == [(12,)])
+
+
+@pytest.mark.asyncio
+async def test_a_query_is_kept_under_a_name_listed_first_and_deleted(sessions_root, workbench, tmp_path):
+    app = workbench(sessions_root, session="alpha", mode="sql")
+    async with app.run_test(size=SIZE) as pilot:
+        page = await Page(app, pilot).ready()
+        for name, sql in (("mine", "SELECT 1"), ("mine", "SELECT 2"), ("[/x]\x1b", "SELECT 3")):
+            page.editor.text = sql
+            await pilot.press("escape", "w")
+            await until(lambda: isinstance(app.screen, AskText))
+            app.screen.query_one(TextLine).value = name
+            await pilot.press("enter")
+            await until(lambda name=name, sql=sql: Saved(tmp_path).queries().get(name) == sql)
+        await until(lambda: "★ [/x]␛" in page.lines()[1] and "★ mine" in page.lines()[2])
+        page.query_one("#rows").focus()
+        await pilot.press("g", "D")
+        await until(lambda: isinstance(app.screen, Ask))
+        await pilot.press("d")
+        await until(lambda: list(Saved(tmp_path).queries()) == ["mine"] and "★ mine" in page.lines()[1])
+        await pilot.press("g", "enter")
+        await until(lambda: page.editor.text == "SELECT 2")
+        await page.ask("SELECT 4")
+        await until(lambda: page._result is not None)
+        await pilot.press("escape", "x")
+        await until(lambda: page._result is None and "★ mine" in page.lines()[1])
+    with (tmp_path / "sql_saved.jsonl").open("a") as file:
+        file.write('{"name": 3}\n[]\n{"name": "torn')
+    assert Saved(tmp_path).queries() == {"mine": "SELECT 2"}
 
 
 @pytest.mark.asyncio

@@ -50,7 +50,7 @@ def test_every_format_holds_the_rows_a_query_has(case, tmp_path, small_batches):
 def test_a_limit_cuts_within_a_batch(case, tmp_path, small_batches, form, limit):
     path, _ = exported(case, tmp_path, "SELECT * FROM range(200) t(i) ORDER BY i", form, limit=limit)
     if form == "csv":
-        found = [int(row[0]) for row in csv.reader(path.open())][:0] + [int(x) for x in path.read_text().split()[1:]]
+        found = [int(i) for i in path.read_text().split()[1:]]
     else:
         found = (
             [r["i"] for r in json.loads(path.read_text())] if form == "json" else pq.read_table(path)["i"].to_pylist()

@@ -147,7 +147,7 @@ def test_kinds_are_counted_and_each_has_a_condition_that_finds_as_many(store, ca
     store.relabel()
     kinds = store.kinds()
     assert [kind.words for kind, _ in kinds][:3] == ["", "alive", "dead"]
-    assert dict((kind.words, n) for kind, n in kinds)["starred"] == 1
+    assert {kind.words: n for kind, n in kinds}["starred"] == 1
     for kind, n in kinds:
         assert store.count(kind.condition) == n
     assert store.count(Kind(cluster=1).condition) == 4

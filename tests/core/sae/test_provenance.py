@@ -67,3 +67,19 @@ def test_dictionary_learnings_words_tell_the_hook():
     assert provenance.hook_of_words("resid_post", 8) == "blocks.8.hook_resid_post"
     assert provenance.hook_of_words("mlp_out_layer_4", 4) == "blocks.4.hook_mlp_out"
     assert provenance.hook_of_words("trainer_0", 4) is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "page"),
+    [
+        ({"neuronpedia_id": "gpt2-small/6-res-jb"}, "https://www.neuronpedia.org/gpt2-small/6-res-jb/12"),
+        ({"neuronpedia_id": None}, None),
+        ({"neuronpedia_id": 'a/b"><script>'}, None),
+        ({"neuronpedia_id": "javascript:alert(1)"}, None),
+        ({"neuronpedia_id": "a/b/c"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_a_feature_has_a_page_where_its_sae_is_named_on_neuronpedia(metadata, page):
+    assert provenance.neuronpedia_page({"metadata": metadata}, 12) == page

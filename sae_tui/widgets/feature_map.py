@@ -1,0 +1,238 @@
+"""The map of decoder directions in cells: features as dots, or shades where there are many, clusters by their names.
+
+A feature's dot says where it lies; what is lit has a glyph of its own, so that all of it reads without colour.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.cells import cell_len
+from textual.message import Message
+
+from core.analysis.map import DOTS_X, DOTS_Y, Cell, Window
+from sae_tui.dots import braille, quarters
+from sae_tui.text import shortened, token
+from sae_tui.widgets.line_view import LineView, Part
+
+SHADES, ASCII = "░▒▓█", ".:*#"
+INKS = ("$text-muted", "$primary 70%", "$primary", "bold $primary")
+"""By how many features lie in a cell, on a log scale."""
+REST, LIT, NAME, HERE = "$text-disabled", "bold $accent", "bold $foreground", "bold reverse"
+CROWDED = 2.0
+"""Features to a dot that holds any, above which shades tell more than dots."""
+CELLS_A_NAME = 220
+NAME_WIDTH = 14
+
+
+class FeatureMap(LineView):
+    """What lies in a window of the plane, and a cursor in it."""
+
+    DEFAULT_CSS = "FeatureMap { height: 1fr; width: 1fr; }"
+
+    class Moved(Message):
+        """Another cluster is under the cursor, or none."""
+
+    class Wanted(Message):
+        """The cells of the window are wanted: it, or the size of the map, is another one."""
+
+    def __init__(self, *, graph: str, id: str) -> None:
+        super().__init__(id=id)
+        self._graph = graph
+        self._whole = self.window = Window(0, 1, 0, 1)
+        self._cells: dict[tuple[int, int], Cell] = {}
+        self._clusters: dict[int, Mapping[str, Any]] = {}
+        self._filtered = self._crowded = False
+        self._most = 1
+        self._at = (0, 0)
+        self.cluster: int | None = None
+        """The one under the cursor, or the one that was walked to."""
+        self.names = True
+        """Whether clusters are named."""
+        self._placed: dict[int, dict[int, tuple[str, bool]]] = {}
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """Columns and rows it has."""
+        return max(1, self.size.width), max(1, self.size.height)
+
+    @property
+    def zoom(self) -> float:
+        """How many times as wide as the window the whole map is."""
+        return (self._whole.x1 - self._whole.x0) / (self.window.x1 - self.window.x0)
+
+    @property
+    def in_view(self) -> int:
+        """How many features lie in the window."""
+        return sum(cell.n for cell in self._cells.values())
+
+    def begin(self, whole: Window, clusters: Iterable[Mapping[str, Any]], at: int | None) -> None:
+        """Another map: all of it in the window, the cursor on the cluster `at`, or the largest."""
+        self._whole = self.window = whole
+        self._clusters = {row["cluster"]: row for row in clusters}
+        self.walk_to(at if at in self._clusters else min(self._clusters, default=None))
+        self.post_message(self.Wanted())
+
+    def show(self, cells: Sequence[Cell], *, filtered: bool) -> None:
+        """Show what lies in the window; `filtered`: some of it is lit and the rest is not."""
+        self._cells = {(cell.column, cell.row): cell for cell in cells}
+        self._filtered = filtered
+        self._most = max((cell.n for cell in cells), default=1)
+        self._crowded = sum(c.n for c in cells) > CROWDED * sum(c.dots.bit_count() for c in cells)
+        self._draw()
+
+    def walk_to(self, cluster: int | None) -> None:
+        """Put the cursor on a cluster, moving the window to it where it is beyond its edges."""
+        if cluster is None:
+            return
+        row, (columns, rows) = self._clusters[cluster], self.room
+        column, line = self.window.cell(row["x"], row["y"], columns, rows)
+        outside = not (0 <= column < columns and 0 <= line < rows)
+        if outside and self.zoom > 1.01:
+            x, y = self.window.middle(columns // 2, rows // 2, columns, rows)
+            width, height = self.window.x1 - self.window.x0, self.window.y1 - self.window.y0
+            self.window = self.window.moved((row["x"] - x) / width, (row["y"] - y) / height)
+            column, line = columns // 2, rows // 2
+            self.post_message(self.Wanted())
+        self._at = (column, line)
+        self._clamp()
+        self._choose(cluster)
+
+    def step(self, by: int) -> None:
+        """To the cluster so many after this one, by size."""
+        numbers = sorted(self._clusters)
+        if numbers:
+            at = numbers.index(self.cluster) if self.cluster in self._clusters else -1
+            self.walk_to(numbers[(at + by) % len(numbers)])
+
+    def move(self, across: int, down: int) -> None:
+        """The cursor so many cells on; beyond the edge the window moves by half of itself."""
+        columns, rows = self.room
+        column, row = self._at[0] + across, self._at[1] + down
+        if 0 <= column < columns and 0 <= row < rows:
+            self._at = (column, row)
+        elif self.zoom > 1.01:
+            left = 0 if 0 <= column < columns else 0.5 if across > 0 else -0.5
+            up = 0 if 0 <= row < rows else -0.5 if down > 0 else 0.5
+            self.window = self.window.moved(left, up)
+            self._at = (self._at[0] - round(left * columns) + across, self._at[1] + round(up * rows) + down)
+            self._clamp()
+            self.post_message(self.Wanted())
+        self._choose(self._under())
+
+    def magnify(self, share: float) -> None:
+        """A window `share` as wide around the cursor; never more than the whole map."""
+        columns, rows = self.room
+        x, y = self.window.middle(*self._at, columns, rows)
+        closer = self.window.closer(x, y, share)
+        whole = closer.x1 - closer.x0 >= 0.99 * (self._whole.x1 - self._whole.x0)
+        self.window = self._whole if whole else closer
+        self._at = self.window.cell(x, y, columns, rows)
+        self._clamp()
+        self._draw()
+        self.post_message(self.Wanted())
+
+    def whole(self) -> None:
+        """All of the map."""
+        self.magnify(math.inf if self.zoom <= 1 else 1.01 * self.zoom)
+
+    def toggle_names(self) -> None:
+        """Name the clusters, or do not."""
+        self.names = not self.names
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Other cells."""
+        self._clamp()
+        self.forget()
+        self.post_message(self.Wanted())
+        if self.cluster is not None and self.zoom <= 1.01:
+            self.walk_to(self.cluster)
+
+    def _clamp(self) -> None:
+        columns, rows = self.room
+        self._at = (min(columns - 1, max(0, self._at[0])), min(rows - 1, max(0, self._at[1])))
+
+    def _choose(self, cluster: int | None) -> None:
+        before, self.cluster = self.cluster, cluster
+        self._draw()
+        if cluster != before:
+            self.post_message(self.Moved())
+
+    def _under(self) -> int | None:
+        """The cluster of most features in the cell of the cursor; where it has none, that whose place is nearest."""
+        cell = self._cells.get(self._at)
+        if cell is not None and cell.cluster is not None:
+            return cell.cluster
+        columns, rows = self.room
+
+        def away(number: int) -> float:
+            row = self._clusters[number]
+            column, line = self.window.cell(row["x"], row["y"], columns, rows)
+            return math.hypot(column - self._at[0], DOTS_Y / DOTS_X * (line - self._at[1]))
+
+        return min(self._clusters, key=away, default=None)
+
+    def _draw(self) -> None:
+        self._place()
+        self.changed()
+
+    def _place(self) -> None:
+        """Find room for the names: that at the cursor first, then the largest; none covers the cursor or another."""
+        columns, rows = self.room
+        self._placed = {}
+        taken: set[tuple[int, int]] = {self._at}
+        chosen = [] if self.cluster not in self._clusters else [self.cluster]
+        others = sorted(self._clusters.keys() - set(chosen)) if self.names else []
+        left = columns * rows // CELLS_A_NAME + len(chosen)
+        for number in (*chosen, *others):
+            if not left:
+                return
+            row = self._clusters[number]
+            text = " ".join([f"#{number}", *(token(t) for t in row["tokens"][:1])])
+            text = shortened(text, NAME_WIDTH)
+            column, line = self.window.cell(row["x"], row["y"], columns, rows)
+            if not (0 <= column < columns and 0 <= line < rows):
+                continue
+            width = cell_len(text)
+            first = min(max(0, column - width // 2), columns - width)
+            for y in (line, line + 1, line - 1) if number in chosen else (line,):
+                room = {(x, y) for x in range(first - 1, first + width + 1)}
+                if 0 <= y < rows and first >= 0 and not room & taken:
+                    taken |= {(x, y + dy) for x, y in room for dy in ((0,) if number in chosen else (-1, 0, 1))}
+                    self._placed.setdefault(y, {})[first] = (text, number in chosen)
+                    left -= 1
+                    break
+
+    def parts(self, y: int) -> tuple[Sequence[Part], bool]:
+        """A row of the map."""
+        found: list[tuple[str, str]] = []
+        names, x = self._placed.get(y, {}), 0
+        while x < self.size.width:
+            if x in names:
+                text, here = names[x]
+                found.append((text, HERE if here else NAME))
+                x += cell_len(text)
+                continue
+            text, ink = ("X" if self._graph == "ascii" else "╋", HERE) if (x, y) == self._at else self._cell(x, y)
+            if found and (found[-1][1] == ink or (text == " " and found[-1][1] != HERE)):
+                found[-1] = (found[-1][0] + text, found[-1][1])
+            else:
+                found.append((text, ink))
+            x += 1
+        return found, False
+
+    def _cell(self, x: int, y: int) -> tuple[str, str]:
+        cell = self._cells.get((x, y))
+        if cell is None:
+            return " ", ""
+        level = min(3, int(4 * math.log1p(cell.n) / math.log1p(max(3, self._most)) - 1e-9))
+        if self._filtered and cell.lit:
+            glyphs = "oO" if self._graph == "ascii" else "○●"
+            return glyphs[2 * cell.lit >= cell.n], LIT
+        ink = REST if self._filtered else INKS[level]
+        if self._graph == "ascii":
+            return ASCII[level], ink
+        if self._crowded:
+            return SHADES[level], ink
+        return (braille if self._graph == "braille" else quarters)(cell.dots), ink
