@@ -3,7 +3,7 @@
 Owns every path and file name in it and its name's rules. One kind of writer for each file: the job writes
 `status.json`, `metrics.jsonl`, `sae/`, `checkpoints/`, `snapshots.parquet`, `tensorboard/`, `wandb/`,
 `features.duckdb`, `evaluation.json`, `transfers.json`; the workbench `control.json` and `labels.jsonl`; the engine
-`steering/`; whoever asks about texts `probes/`.
+`steering/`; whoever asks about texts `probes/`; whoever asks for a report `report/`.
 """
 
 import contextlib
@@ -68,6 +68,7 @@ class Session:
     explanations_path = property(lambda self: self.path / "explanations.jsonl")
     steering_dir = property(lambda self: self.path / "steering")
     probes_dir = property(lambda self: self.path / "probes")
+    report_dir = property(lambda self: self.path / "report")
 
     @classmethod
     def create(

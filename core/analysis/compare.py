@@ -190,7 +190,7 @@ def _codes(one: Session, other: Session) -> tuple[Code, Code]:
         if not len(places[0]):
             raise QueryError(
                 f"{one.name} and {other.name} were analysed on no common text",
-                hint=f"analyse both on one corpus, as with `sae-tui analyze {other.name} --corpus ...`",
+                hint=f"analyse both on one corpus with one seed: `sae-tui analyze {other.name} --set seed=...`",
             )
         return _code(first, places[0]), _code(second, places[1])
 

@@ -30,6 +30,8 @@ SCOPE_MODULES = {
 """The same in Gemma Scope 2's `hf_hook_point_in`, after `model.layers.N.`."""
 ACROSS = re.compile(r"(?:^|[/:_-])(?:transcoder|crosscoder|clt)s?(?:[/:_-]|$)")
 """A place that tells of what maps one place of a model to another."""
+NEURONPEDIA = re.compile(r"[\w.-]+/[\w.-]+")
+"""How Neuronpedia names an SAE: the model, and the SAE within it."""
 
 
 def hook_of_module(module: str, model: str | None) -> str | None:
@@ -70,3 +72,12 @@ def scope(place: str, config: Mapping[str, Any]) -> tuple[str | None, str | None
     module = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", str(config.get("hf_hook_point_in")))
     hook = f"blocks.{module[1]}.{SCOPE_MODULES[module[2]]}" if module and module[2] in SCOPE_MODULES else None
     return model, hook
+
+
+def neuronpedia_page(config: Mapping[str, Any], feature: int) -> str | None:
+    """The address of a feature on Neuronpedia, where `cfg.json` names the SAE there (`neuronpedia_id`); else None."""
+    metadata = config.get("metadata")
+    name = metadata.get("neuronpedia_id") if isinstance(metadata, Mapping) else None
+    if not isinstance(name, str) or not NEURONPEDIA.fullmatch(name) or not name.isascii():
+        return None
+    return f"https://www.neuronpedia.org/{name}/{feature}"

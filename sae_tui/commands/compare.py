@@ -179,7 +179,9 @@ def _plain(
             },
             "unmatched": m.unmatched().tolist(), "unmatched_back": m.unmatched_back().tolist(),
         })  # fmt: skip
-    steps = [step for one in found for name in ("pairs", "only", "only_back") for row in one[name] for step in row["way"]]
+    steps = [
+        step for one in found for name in ("pairs", "only", "only_back") for row in one[name] for step in row["way"]
+    ]
     names = [_described(s, {step["feature"] for step in steps if step["place"] == i}) for i, s in enumerate(sessions)]
     for step in steps:
         place = step.pop("place")

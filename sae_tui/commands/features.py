@@ -1,9 +1,7 @@
-"""Verbs of the feature database: analyze, evaluate, features, feature, query."""
+"""Verbs of the feature database: analyze, evaluate, features, feature."""
 
 import argparse
-import csv
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -55,13 +53,6 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     add_texts(verb)
     verb.add_argument("--top", type=int, default=10, metavar="N", help="of given texts, those it fires on most (10)")
     verb.set_defaults(run=feature)
-
-    verb = verbs.add_parser("query", help="one SELECT over the feature database")
-    verb.add_argument("name", help="the session")
-    verb.add_argument("sql", help="the query; tables: features, examples, tokens, activations, logits, ...")
-    verb.add_argument("--format", choices=("table", "json", "csv"), default="table")
-    verb.add_argument("--limit", type=int, default=1_000, metavar="N", help="rows at most (1000)")
-    verb.set_defaults(run=query)
 
 
 def analyze(args: argparse.Namespace) -> int:
@@ -232,21 +223,3 @@ def _token(row: dict[str, Any]) -> str:
 
 def _label(row: dict[str, Any]) -> str:
     return f' "{safe(row["label"])}"' if row["label"] else ""
-
-
-def query(args: argparse.Namespace) -> int:
-    """`sae-tui query`."""
-    with Store.open([session_of(args)]) as store:
-        result = store.query(args.sql, args.limit)
-    if args.json or args.format == "json":
-        as_json([dict(zip(result.columns, row, strict=True)) for row in result.rows])
-    elif args.format == "csv":
-        raw = not sys.stdout.isatty()
-        writer = csv.writer(sys.stdout)
-        writer.writerow(c if raw else safe(c) for c in result.columns)
-        writer.writerows([v if raw or not isinstance(v, str) else safe(v) for v in row] for row in result.rows)
-    else:
-        table(result.columns, result.rows)
-    if result.truncated:
-        sys.stderr.write(f"sae-tui: the first {args.limit:,} rows; --limit raises that\n")
-    return 0

@@ -86,6 +86,31 @@ def test_a_feature_has_its_row_examples_logits_and_neighbours(cli):
     assert f"({values['n']:,} of 1,500 tokens)" in out
 
 
+def test_a_feature_tells_what_fires_with_it_its_halves_and_all_its_tables_as_json(cli):
+    feature = busiest(cli)
+    values = json.loads(cli("feature", "toy", feature, "--json")[1])
+    tables = ("categories", "coactivations", "emergence", "logit_histogram", "alignment", "correlations")
+    assert all(isinstance(values[name], list) for name in tables) and values["coactivations"]
+    assert "row" not in values["coactivations"][0]
+    out = cli("feature", "toy", feature)[1]
+    lines = {line.split("  ")[0]: line for line in out.splitlines()}
+    assert "same tokens" in lines["halves"] and "features: " in lines["cluster"]
+    assert str(values["coactivations"][0]["other"]) in lines["fires with"]
+
+
+def test_the_map_has_its_clusters_with_their_tokens_and_what_is_lit(cli):
+    code, out, _ = cli("map", "toy", "--where", "NOT dead", "--limit", "2")
+    assert code == 0 and "PCA of 96 decoder directions in 10 clusters" in out and out.count("●") > 20
+    assert sum(line.lstrip().startswith("#") and "features" not in line for line in out.splitlines()) >= 2
+    assert any("\u2801" <= c <= "\u28ff" for c in cli("map", "toy")[1]) and "\x1b" not in out
+    values = json.loads(cli("map", "toy", "--where", "NOT dead", "--json")[1])
+    alive = len(json.loads(cli("features", "toy", "--where", "NOT dead", "--limit", "999", "--json")[1]))
+    assert (values["map"], values["features"], values["lit"]) == ("pca", 96, alive)
+    assert sum(cluster["lit"] for cluster in values["clusters"]) == alive
+    assert sum(cluster["n"] for cluster in values["clusters"]) == 96 and len(values["joined"]) == 9
+    assert cli("map", "toy", "--where", "densty > 1")[0] == 2
+
+
 def test_a_feature_says_what_was_said_of_it(cli, trained):
     feature = busiest(cli)
     label = labels.Label(feature=feature, label="a \x1b[2J label", note="a note", starred=True)

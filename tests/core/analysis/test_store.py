@@ -39,6 +39,10 @@ def test_features_are_filtered_by_a_condition_and_counted(store):
     assert store.features(where="feature IN (SELECT feature FROM labels)") == []
 
 
+def test_a_limit_holds_where_nothing_is_labelled(store):
+    assert len(store.query("SELECT feature FROM browse LIMIT 3").rows) == 3
+
+
 def test_an_unknown_column_names_the_nearest(store):
     with pytest.raises(QueryError, match=r"'densty'.*did you mean 'density'"):
         store.features(sort="densty")

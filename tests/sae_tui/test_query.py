@@ -1,0 +1,62 @@
+"""`sae-tui query`: rows printed up to a limit, or all of them in a file."""
+
+import csv
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from core import config
+from sae_tui.cli import run
+from tests.core.analysis.conftest import make_case  # noqa: F401 # a fixture
+
+SQL = "SELECT i FROM range(2500) t(i) ORDER BY i"
+
+
+@pytest.fixture
+def called(make_case, capsys):  # noqa: F811
+    case = make_case()
+    case.build()
+    case.session.config_path.write_text(config.example())
+
+    def call(*words, code=0):
+        assert run(["--sessions", str(case.session.path.parent), "query", case.session.name, *map(str, words)]) == code
+        return capsys.readouterr()
+
+    return call
+
+
+def test_a_file_takes_all_rows_and_its_name_says_the_format(called, tmp_path):
+    for form in ("csv", "json", "parquet"):
+        file = tmp_path / f"rows.{form}"
+        assert "2,500 rows are in" in called(SQL, "--out", file).out
+    assert pq.read_table(tmp_path / "rows.parquet")["i"].to_pylist() == list(range(2500))
+    assert [int(row["i"]) for row in csv.DictReader((tmp_path / "rows.csv").open())] == list(range(2500))
+    said = json.loads(called(SQL, "--out", tmp_path / "x", "--format", "json", "--limit", 3, "--json").out)
+    assert said == {"file": str(tmp_path / "x"), "format": "json", "rows": 3}
+    assert json.loads((tmp_path / "x").read_text()) == [{"i": 0}, {"i": 1}, {"i": 2}]
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "table"])
+def test_printed_rows_are_a_thousand_unless_told_otherwise(called, form):
+    said = called(SQL, "--format", form)
+    assert "999" in said.out and "1000" not in said.out and "the first 1,000 rows" in said.err
+    said = called(SQL, "--format", form, "--limit", 0)
+    assert "2499" in said.out and said.err == ""
+    assert called(SQL.replace("2500", "7"), "--format", form, "--limit", 7).err == ""
+
+
+def test_csv_on_a_terminal_is_made_safe_and_in_a_pipe_is_data(called, monkeypatch, capsys):
+    sql = r"SELECT chr(27) || '[2J' || chr(8238) AS t"
+    assert called(sql, "--format", "csv").out == "t\n\x1b[2J\u202e\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert called(sql, "--format", "csv").out == "t\n␛[2J\ufffd\n"
+
+
+def test_what_cannot_be_is_said(called, tmp_path):
+    assert "does not say its format" in called(SQL, "--out", tmp_path / "rows.txt", code=2).err
+    assert "a table is for a terminal" in called(SQL, "--out", tmp_path / "x", "--format", "table", code=2).err
+    assert "name it with --out" in called(SQL, "--format", "parquet", code=2).err
+    assert "give 0, for all, or more" in called(SQL, "--limit", -1, code=2).err
+    assert "refused" in called("DROP TABLE features", "--out", tmp_path / "x.csv", code=2).err
+    assert not list(tmp_path.glob("x*"))
