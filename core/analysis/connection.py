@@ -125,9 +125,10 @@ def _create_browse(connection: duckdb.DuckDBPyConnection, session: Session) -> N
     connection.execute(
         "CREATE VIEW memory.main.browse AS "
         "SELECT f.*, nullif(label, '') AS label, nullif(note, '') AS note, tags, coalesce(starred, false) AS starred "
-        "FROM s1.main.features f LEFT JOIN memory.main.labels l "
-        # Not as a condition on the labels first: DuckDB 2.0 then loses a LIMIT where none of them is left.
-        f"ON l.feature = f.feature AND l.session = {_quoted(session.name, chr(39))}"
+        "FROM s1.main.features f LEFT JOIN (SELECT feature, label, note, tags, starred FROM memory.main.labels "
+        f"WHERE session = {_quoted(session.name, chr(39))} "
+        # A row that joins nothing: DuckDB 2.0 loses a LIMIT over a join whose filtered right side is empty.
+        "UNION ALL SELECT -1, '', '', NULL, false) USING (feature)"
     )
 
 
