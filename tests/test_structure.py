@@ -10,7 +10,9 @@ import pytest
 from tests.readme_keys import MARK, table
 
 ROOT = Path(__file__).parent.parent
-HEAVY = {"torch", "transformers", "transformer_lens", "datasets", "sklearn", "pandas", "pyarrow"}
+HEAVY = {
+    "torch", "transformers", "transformer_lens", "datasets", "sklearn", "pandas", "pyarrow", "matplotlib", "jinja2",
+}  # fmt: skip
 
 
 def modules_after(code: str) -> set[str]:
@@ -32,6 +34,7 @@ def modules_after(code: str) -> set[str]:
         "import sae_tui.app, sae_tui.palette, sae_tui.screens.runs, sae_tui.screens.train, sae_tui.screens.features",
         "import sae_tui.screens.feature, sae_tui.screens.steer, sae_tui.screens.sql, sae_tui.screens.configure",
         "import sae_tui.screens.foreign",
+        "import sae_tui.screens.alike, sae_tui.screens.study, sae_tui.screens.probe",
         "import sae_tui.cli",
         "from sae_tui.cli import run; run(['--sessions', '/nonexistent', 'ls'])",
     ],

@@ -8,6 +8,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from core.overview import Seen
+from sae_tui.screens import opening
 from sae_tui.screens.dialogs import Reader
 from sae_tui.screens.page import Page
 from sae_tui.widgets import compared
@@ -129,6 +130,10 @@ class ComparePage(Page):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """One run alone differs from nothing."""
         return len(self._runs) > 1 if action == "differences" else super().check_action(action, parameters)
+
+    def action_features(self) -> None:
+        """Their features beside each other."""
+        opening.match(self, (run.seen for run in self._runs))
 
     def action_axis(self) -> None:
         """The other figure against L0."""

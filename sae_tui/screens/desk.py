@@ -11,14 +11,18 @@ from typing import Any
 from core.engine import protocol
 from core.engine.operator import AnyEngine, Ended, Operator, Told
 from core.errors import EngineError, SaeTuiError, sentence
-from core.records import FiringToken, Progress
+from core.records import Attribution, FiringToken, Progress
 from core.session import Session
 from core.steering.interventions import GenerationRequest, Intervention
 from core.steering.transcript import MadeWith
 from sae_tui.screens.generation import SIDES, Generation, Side
 
+PAIRS = 2_048
+"""Features on tokens that are asked for where a prediction is attributed, the largest first."""
 TOP = 256
 """Features asked for on each token: more than are active on one, but where an SAE is hardly sparse."""
+KEPT = 32
+"""Predictions whose attributions are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,17 @@ class Read:
     side: Side
 
 
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Key of a request for what the prediction of a token rests on."""
+
+    text: str
+    target: str | None
+    """The token; None is what the model finds likeliest."""
+    position: int | None
+    """Behind which token of the text; None is the last."""
+
+
 LOAD = "load"
 
 
@@ -48,6 +63,9 @@ class Desk:
         self._next: GenerationRequest | None = None
         self._prompt: tuple[str, tuple[FiringToken, ...]] = ("", ())
         self._asked: str | None = None
+        self._why: Why | None = None
+        self._wanted: Why | None = None
+        self._whys: dict[Why, Attribution | str] = {}
         self.generation: Generation | None = None
         """The newest one."""
         self.phase: Progress | None = None
@@ -113,6 +131,24 @@ class Desk:
             then = [choice.token_id for choice in generation.choices(side)]
             self._operator.firing(Read(generation, side), generation.request.prompt, TOP, then)
 
+    def why(self, why: Why) -> Attribution | str | None:
+        """What a prediction rests on, or in a sentence why that cannot be told; None where it is not known yet."""
+        return self._whys.get(why)
+
+    @property
+    def attributing(self) -> bool:
+        """Whether it is being found out what a prediction rests on."""
+        return self._why is not None
+
+    def ask_why(self, why: Why) -> None:
+        """Ask what a prediction rests on; not while a text is generated. Of those that must wait the last is asked."""
+        self._wanted = why
+        if self.running or self._why is not None or why in self._whys:
+            return
+        self._why = why
+        self._load()
+        self._operator.attribution(why, why.text, why.target, position=why.position, top=PAIRS)
+
     def hear(self, key: Any, told: Told) -> bool:
         """Take in what was told; whether the newest generation has ended with it."""
         match told:
@@ -130,6 +166,8 @@ class Desk:
                 self._prompt = key.text, told
             case tuple() if isinstance(key, Read) and told:
                 key.generation.firing[key.side] = told
+            case Attribution() if isinstance(key, Why):
+                self._whys = {**dict(list(self._whys.items())[-KEPT:]), key: told}
         if isinstance(key, Generation):
             key.hear(told, time.monotonic())
             if key is self.generation and isinstance(told, Ended):
@@ -147,16 +185,27 @@ class Desk:
             self.loading, self.phase = False, None
         if isinstance(key, Prompt) and key.text == self._asked:
             self._asked = None
+        if isinstance(key, Why):
+            self._heard_why(key, ended)
         if ended.error is None:
             return
         if isinstance(key, Prompt):  # what is wrong with a prompt is told when text is wanted of it
             self._prompt = key.text, ()
-        else:
+        elif not isinstance(key, Why):
             self.fault = sentence(ended.error, "steering/engine.log")
         if isinstance(ended.error, EngineError):
             self.made_with, self.phase, self.loading = None, None, False
         if key == LOAD:
             self._operator.drop()
+
+    def _heard_why(self, why: Why, ended: Ended) -> None:
+        """It is known, or not to be; then the next that is wanted."""
+        self._why = None
+        if ended.error is not None:
+            self._whys[why] = sentence(ended.error, "steering/engine.log")
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None and not ended.stopped and wanted != why:
+            self.ask_why(wanted)
 
     def _go_on(self) -> None:
         """After one generation: the next one that waits, else what fires on the texts."""

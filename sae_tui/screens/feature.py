@@ -9,7 +9,7 @@ from core.labels import Label
 from core.records import Example
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.dialogs import Ask
-from sae_tui.screens.feature_view import FeatureView
+from sae_tui.screens.feature_text import FeatureText
 from sae_tui.screens.saying import Saying
 from sae_tui.text import called, figure, token
 from sae_tui.widgets.contexts import Contexts
@@ -29,7 +29,7 @@ COPIED = {
 """Of the row at the cursor in a pane, what `y` copies: what that is, and its column."""
 
 
-class FeaturePage(Saying, FeatureView):
+class FeaturePage(Saying, FeatureText):
     """One feature of the session at hand, over the Features screen."""
 
     SECTION, MODE = "feature", "features"
@@ -51,7 +51,7 @@ class FeaturePage(Saying, FeatureView):
         panes.to(pane if pane in PANES else PANES[0])
 
     def copied(self) -> tuple[str, str] | None:
-        """What is at hand in the pane with the keys; else the feature's number."""
+        """What is at hand in the pane with the keys, of the weights the feature's page; else the feature's number."""
         panes = self._panes
         row = panes.table(panes.at_hand).row if panes.at_hand in COPIED else None
         if panes.at_hand == "contexts" and panes.places.copied:
@@ -59,6 +59,8 @@ class FeaturePage(Saying, FeatureView):
         if row and panes.at_hand in ("tokens", "categories"):
             what, name = COPIED[panes.at_hand]
             return f"the {what}", row[name]
+        if panes.at_hand == "weights" and self._link:
+            return f"the address {self._link}", self._link
         number = row["other"] if row else self.feature
         return f"the number {number}", str(number)
 
@@ -130,8 +132,9 @@ class FeaturePage(Saying, FeatureView):
         self._panes.step(-1)
 
     def action_close(self) -> None:
-        """Close the document; where none is open, leave."""
-        if not self._panes.places.close():
+        """Stop what is asked of a text; close the document; where none is open, leave."""
+        stopped = self.forget_text()
+        if not self._panes.places.close() and not stopped:
             self.action_back()
 
     def action_back(self) -> None:
@@ -143,6 +146,13 @@ class FeaturePage(Saying, FeatureView):
     def action_band(self) -> None:
         """Other contexts."""
         self._panes.places.next_band()
+
+    def action_link(self) -> None:
+        """Copy the address of its page on Neuronpedia."""
+        if self._link:
+            self.app.copy(f"the address {self._link}", self._link)
+        else:
+            self.app.say("this SAE is not on Neuronpedia: its cfg.json has no neuronpedia_id")
 
     def action_ids(self) -> None:
         """Ids or text."""

@@ -7,8 +7,10 @@ from textual.widget import Widget
 
 from core.analysis import card
 from core.analysis.card import Card
-from core.errors import QueryError, sentence
+from core.errors import QueryError, SaeTuiError, sentence
+from core.sae.provenance import neuronpedia_page
 from core.session import Session
+from core.storage import read_json
 from sae_tui.screens.features import FeaturesPage
 from sae_tui.screens.page import Page
 from sae_tui.text import safe
@@ -19,6 +21,9 @@ REACH = 48
 """Tokens of a context on each side: more than a wide screen holds."""
 Place = tuple[int, int] | None
 """Where a feature stands in the order of the Features screen, from 0, and how many there are in it."""
+
+Shown = tuple[Card, Place, str | None]
+"""What is known of it, where it stands, and its page on Neuronpedia."""
 
 
 class FeatureView(Page):
@@ -32,6 +37,8 @@ class FeatureView(Page):
         self._session: Session | None = None
         self._earlier: list[int] = []
         self._place: Place = None
+        self._link: str | None = None
+        """Its page on Neuronpedia."""
         self._steps = 0
         """To be taken, or being looked up."""
 
@@ -74,19 +81,20 @@ class FeatureView(Page):
             self._panes.say("There is no session: press 1, and n for a first one.")
             return
 
-        def read() -> tuple[Card, Place]:
-            return card.read(self.app.stores.get(session), feature, context=REACH), _place(browser, feature)
+        def read() -> Shown:
+            found = card.read(self.app.stores.get(session), feature, context=REACH)
+            return found, _place(browser, feature), _link(session, feature)
 
         self._loading = True
         self.background(read, self._came, group="card", failed=self._failed)
 
-    def _came(self, answer: tuple[Card, Place]) -> None:
+    def _came(self, answer: Shown) -> None:
         self._loading = False
-        self._card, self._place = answer
+        self._card, self._place, self._link = answer
         if self._card.feature != self._wanted:
             self._load()
         self._show_head()
-        self._panes.show(self._card, _why_dead(self._card, self._session))
+        self._panes.show(self._card, _why_dead(self._card, self._session), link=self._link)
 
     def _failed(self, error: Exception) -> None:
         self._loading = False
@@ -141,6 +149,15 @@ def _place(browser: FeaturesPage | None, feature: int) -> Place:
         return browser.place(feature) if browser else None
     except QueryError:  # the order was left for another one meanwhile
         return None
+
+
+def _link(session: Session, feature: int) -> str | None:
+    """Its page on Neuronpedia, where `cfg.json` knows one. Blocks."""
+    try:
+        config = read_json(session.weights_dir() / "cfg.json")
+    except SaeTuiError:  # what is known of the feature is shown without its weights
+        return None
+    return neuronpedia_page(config, feature) if config else None
 
 
 def _why_dead(found: Card, session: Session | None) -> str:

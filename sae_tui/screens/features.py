@@ -11,8 +11,10 @@ from core.labels import Label
 from sae_tui import keys
 from sae_tui.screens.browsing import Wanted
 from sae_tui.screens.choose import Choose
+from sae_tui.screens.concept_words import Searched
 from sae_tui.screens.dialogs import Ask
 from sae_tui.screens.feature_list import QUIET_S, FeatureList
+from sae_tui.screens.questions import Questions
 from sae_tui.screens.saying import Saying
 from sae_tui.text import safe
 from sae_tui.widgets.contexts import Contexts
@@ -20,12 +22,19 @@ from sae_tui.widgets.feature_columns import ASCENDING, sets
 from sae_tui.widgets.fields import TextLine
 
 
-class FeaturesPage(Saying, FeatureList):
+class FeaturesPage(Questions, Saying, FeatureList):
     """All features of the session at hand."""
 
     SECTION = MODE = "features"
     CSS_PATH = "features.tcss"
     AUTO_FOCUS = "#features"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.searched = Searched()
+        """The search for a concept that was made last."""
+        self.read = ""
+        """The text on which a feature was looked at last."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While one types, keys are text: only leaving the box is left."""
@@ -181,6 +190,31 @@ class FeaturesPage(Saying, FeatureList):
         if cluster is not None:
             self._ask(kind=replace(self._wanted.kind, cluster=cluster))
             self._table.focus()
+
+    def action_concept(self) -> None:
+        """Search for a concept by example texts."""
+        if self._found is not None:
+            from sae_tui.screens.concept import ConceptPage
+
+            self.app.push_screen(ConceptPage(self))
+
+    def mark_also(self, features: Sequence[int], *, marked: bool) -> None:
+        """Mark these besides those that are, or take their marks away."""
+        others = [mark for mark in self._table.marks if mark not in features]
+        self._table.mark([*others, *features] if marked else others)
+        self._draw()
+
+    @property
+    def marks(self) -> set[int]:
+        """The marked features."""
+        return {int(str(one)) for one in self._table.marks}
+
+    def show_only(self, features: Sequence[int]) -> None:
+        """Show these features alone."""
+        text = f"feature IN ({', '.join(map(str, features))})"
+        with self.prevent(TextLine.Changed):
+            self._box.value = text
+        self._ask(text=text, kind=Kind())
 
     def action_columns(self) -> None:
         """The next set of columns."""

@@ -124,6 +124,20 @@ class Generation:
         tokens = self.firing.get(side) or self._prompt
         return tokens[index] if 0 <= index < len(tokens) else None
 
+    def up_to(self, side: Side, index: int) -> tuple[str, int | None, str | None]:
+        """A text up to the token at a place among the pieces, that token's place in it (None: the last), and the token
+        that comes next (None: none does).
+        """
+        begin, choices, prompt = self.begin(side), self.choices(side), self.request.prompt
+        texts = [choice.text for choice in choices]
+        if index >= begin:
+            n = index - begin + 1
+            return prompt + "".join(texts[:n]), None, texts[n] if n < len(texts) else None
+        tokens = self._prompt_tokens(side)
+        if index + 1 < len(tokens):
+            return prompt, index, tokens[index + 1].text
+        return prompt, None, texts[0] if texts else None
+
     def drawn_out(self, most: int = 50) -> list[tuple[int, float]]:
         """Features that fire more in the steered than in the baseline text: by how much, in the mean over its tokens.
 

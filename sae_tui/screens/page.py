@@ -8,6 +8,7 @@ loop: threads never touch a widget.
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -32,6 +33,8 @@ from sae_tui.widgets.bars import KeyBar, TitleBar
 if TYPE_CHECKING:
     import subprocess
 
+    from core.engine.shared import Engines
+
 T = TypeVar("T")
 Severity = Literal["information", "warning", "error"]
 
@@ -55,6 +58,13 @@ class Bench(InOrder[int]):
     """Commands such as `/add 12 1max` that wait for the Steer screen to take them."""
     seen: list[Seen]
     """All sessions as they were at the last tick of the clock, newest first."""
+
+    @cached_property
+    def engines(self) -> "Engines":
+        """The engines that screens ask, each of which several may share."""
+        from core.engine.shared import Engines  # here: not needed for the first frame
+
+        return Engines()
 
     def open_session(self, session: Session, mode: str | None = None) -> None:
         """Make it the session at hand, and go to one of the five modes with it."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import SessionError
 from core.overview import Seen
 from core.session import Session
+from sae_tui.screens import opening
 from sae_tui.screens.dialogs import Ask
 from sae_tui.screens.page import Page
 from sae_tui.text import size
@@ -87,6 +88,24 @@ class RunActions(Page):
         self.background(
             load, lambda page: self.app.push_screen(page(wanted, self.configurations, seen.name)), group="compare"
         )
+
+    def action_features(self) -> None:
+        """Match the features of the marked sessions, with this one where a single one is marked."""
+        if self.at is None:
+            return
+        marked = {one.name for one in self.app.seen if one.name in self.app.marked}
+        wanted = marked if len(marked) > 1 else {*marked, self.at.name}
+        opening.match(self, (one for one in self.app.seen if one.name in wanted))
+
+    def action_study(self) -> None:
+        """Its studies."""
+        if self.at is not None:
+            opening.study(self, self.at.session)
+
+    def action_probe(self) -> None:
+        """Its probes."""
+        if self.at is not None:
+            opening.probe(self, self.at.session)
 
     def action_log(self) -> None:
         """Its log."""

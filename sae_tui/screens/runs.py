@@ -173,8 +173,10 @@ class RunsPage(RunActions):
         seen = self.at
         active = seen is not None and seen.observed.active
         match action:
-            case "clone" | "mark" | "compare" | "log":
+            case "clone" | "mark" | "compare" | "features" | "log":
                 return seen is not None
+            case "study" | "probe":
+                return seen is not None and seen.has_features
             case "stop":
                 return active
             case "resume":

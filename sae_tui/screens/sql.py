@@ -3,7 +3,6 @@
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual.containers import Horizontal, Vertical
@@ -15,12 +14,13 @@ from core.analysis.console import Console, Table, place_of, words
 from core.errors import QueryError, SaeTuiError, sentence
 from core.session import Session
 from sae_tui.history import Entry, History
-from sae_tui.screens.dialogs import AskText, Reader
-from sae_tui.screens.sql_offers import COLUMNS, Offers
+from sae_tui.screens.dialogs import Reader
+from sae_tui.screens.sql_export import Exports
+from sae_tui.screens.sql_offers import COLUMNS
 from sae_tui.text import safe
 from sae_tui.widgets.bars import Line
 from sae_tui.widgets.paged_table import PagedTable
-from sae_tui.widgets.result import FEATURE, NULL, columns, spelled_out, whole, write
+from sae_tui.widgets.result import FEATURE, NULL, columns, spelled_out, whole
 from sae_tui.widgets.schema import SchemaTree
 from sae_tui.widgets.source import Source
 from sae_tui.widgets.sql_editor import SqlEditor
@@ -31,11 +31,9 @@ if TYPE_CHECKING:
 ASK = "nothing asked yet: write a query and press ^J, or take one of these"
 LIMIT = 10_000
 """Rows that are shown."""
-EXPORT_LIMIT = 200_000
-"""Rows that are exported."""
 
 
-class SqlPage(Offers):
+class SqlPage(Exports):
     """The console: tables, a query, its result."""
 
     SECTION = MODE = "sql"
@@ -48,6 +46,8 @@ class SqlPage(Offers):
         self._asked = ""
         self._began: float | None = None
         self._listed: list[str] = []
+        self._shown: tuple[Sequence[Session], str] | None = None
+        """Of which sessions the result was asked, and by which query."""
 
     def body(self) -> Iterator[Widget]:
         """Tables at the left; the query above its result."""
@@ -87,6 +87,7 @@ class SqlPage(Offers):
             self._tell(f"running, {time.monotonic() - self._began:.0f} s · esc stops it")
         elif [s.name for s in self._sessions()] != self._listed:
             self.opened(self.app.session)
+        self.draw_export()
 
     def memory(self) -> dict[str, Any]:
         """The query and the place in it."""
@@ -139,15 +140,17 @@ class SqlPage(Offers):
             history.add(sql, sessions[0].name)
             return self._asker.ask(sessions, sql, LIMIT)
 
-        self.background(ask, self._answered, group="query", failed=self._failed)
+        self.background(ask, lambda result: self._answered(result, (sessions, sql)), group="query", failed=self._failed)
 
     def action_leave(self) -> None:
-        """Stop the query that runs; else from the editor to the result, from the tables to the editor."""
+        """Stop the query, or the export; else from the editor to the result, from the tables to the editor."""
         if self._began is not None:
             self.workers.cancel_group(self, f"{self.SECTION}.query")
             self._tell(f"stopped after {time.monotonic() - self._began:.1f} s")
             self._began = None
             self.background(self._asker.stop, lambda ended: None, group="stop")
+        elif self.stop_exporting():
+            return
         elif self.maximized is not None:
             self.minimize()
         elif self.query_one(SchemaTree).has_focus:
@@ -193,21 +196,6 @@ class SqlPage(Offers):
             content = NULL if value is None else Content(safe(spelled_out(value), newlines=True))
             self.app.push_screen(Reader(f"{name}  {kind.lower()}", content))
 
-    def action_export(self) -> None:
-        """Write the result to a file."""
-        if self._result is None:
-            self.app.say("there is no result to export: run a query first")
-            return
-
-        def named(name: str | None) -> None:
-            if name:
-                path, result, sql, sessions = _path(name), self._result, self._asked, self._sessions()
-                self.background(
-                    lambda: self._export(path, result, sql, sessions), self._exported, group="export",
-                )  # fmt: skip
-
-        self.app.push_screen(AskText("export the result to (.csv or .json)", "result.csv", check=_unwritable), named)
-
     # What comes.
 
     def on_paged_table_opened(self, event: PagedTable.Opened) -> None:
@@ -237,6 +225,8 @@ class SqlPage(Offers):
 
     def on_unmount(self) -> None:
         """Nothing goes on in the databases."""
+        if self.exporting is not None:
+            self.exporting.stop()
         self._asker.close()
 
     def _tables_came(self, tables: list[Table]) -> None:
@@ -245,9 +235,14 @@ class SqlPage(Offers):
         if self._result is None and self._began is None:
             self._tell(ASK)
 
-    def _answered(self, result: "Result") -> None:
+    @property
+    def shown_query(self) -> tuple[Sequence[Session], str] | None:
+        """The query whose result is shown, and of which sessions it was asked."""
+        return self._shown if self._result is not None else None
+
+    def _answered(self, result: "Result", asked: tuple[Sequence[Session], str]) -> None:
         self._began = None
-        self._result = result
+        self._result, self._shown = result, asked
         rows = self.query_one("#rows", PagedTable)
         rows.browse(Source.of(()))
         rows.set_columns(columns(result))
@@ -259,17 +254,6 @@ class SqlPage(Offers):
     def _failed(self, error: Exception) -> None:
         self._began = None
         self._show_wrong(error)
-
-    def _export(self, path: Path, result: "Result | None", sql: str, sessions: Sequence[Session]) -> str:
-        assert result is not None
-        if result.truncated:
-            result = self._asker.ask(sessions, sql, EXPORT_LIMIT)
-        write(path, result)
-        more = "the first " if result.truncated else ""
-        return f"wrote {more}{len(result.rows):,} rows to {path}"
-
-    def _exported(self, what: str) -> None:
-        self.app.say(what)
 
     # Parts.
 
@@ -322,17 +306,3 @@ def _nothing_to_ask(session: Session | None) -> str:
     if session is None:
         return "there is no session yet: press 1, then n for a new run"
     return f"{session.name} has no feature database yet: `sae-tui analyze {session.name}` makes one"
-
-
-def _path(name: str) -> Path:
-    return Path(name.strip()).expanduser()
-
-
-def _unwritable(name: str) -> str:
-    """What is wrong with a file's name to export to; empty where nothing is."""
-    path = _path(name)
-    if path.suffix.lower() not in (".csv", ".json"):
-        return "end it in .csv or .json"
-    if path.exists():
-        return "there is such a file already"
-    return "" if path.parent.is_dir() else "there is no such folder"

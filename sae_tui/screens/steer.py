@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from textual.timer import Timer
 from textual.widgets import TextArea
 
 from core.engine.client import Engine
@@ -50,12 +49,11 @@ class SteerPage(SteerView):
         """The prompt as it was left the last time."""
         self._fault = ""
         """What keeps one from steering with this session."""
-        self._clocks: dict[str, Timer] = {}
         self._rest_until = 0.0
 
     def mounted(self) -> None:
         """The clock of frames stands still until text comes."""
-        self._clocks["frame"] = self.set_interval(FRAME_S, self._paint_frame, pause=True)
+        self.clocks["frame"] = self.set_interval(FRAME_S, self._paint_frame, pause=True)
         self.set_interval(LET_GO_S, self._let_go)
 
     def on_unmount(self) -> None:
@@ -131,7 +129,7 @@ class SteerPage(SteerView):
         if desk.running:
             return  # the frames show it
         if ended:
-            self._clocks["frame"].pause()
+            self.clocks["frame"].pause()
             self._save()
         self._ask_prompt()
         self.draw()
@@ -139,16 +137,15 @@ class SteerPage(SteerView):
     def _desk(self) -> Desk | None:
         """The desk, and with it the engine, which is made where there is none."""
         if self.desk is None and self._session is not None:
-            self.desk = Desk(
-                self.make_engine(self._session), lambda key, told: self.post_message(EngineSaid(key, told))
-            )
+            engine = self.app.engines.share(self._session, self.make_engine)
+            self.desk = Desk(engine, lambda key, told: self.post_message(EngineSaid(key, told)))
         return self.desk
 
     def _close_desk(self) -> None:
         if self.desk is not None:
             self.desk.close()
             self.desk = None
-            self._clocks["frame"].pause()
+            self.clocks["frame"].pause()
 
     def _let_go(self) -> None:
         """Another session is at hand on another screen: its engine may need the memory."""
@@ -174,7 +171,7 @@ class SteerPage(SteerView):
             return
         self.say("")
         self.draw()
-        self._clocks["frame"].resume()
+        self.clocks["frame"].resume()
 
     def _save(self) -> None:
         session, generation = self._session, self.generation
@@ -209,16 +206,10 @@ class SteerPage(SteerView):
         if self.desk is not None and running:
             self.desk.change(self.edits.plan.interventions)
         elif self.live:
-            self._after("quiet", QUIET_S, self._generate)
+            self.after("quiet", QUIET_S, self._generate)
         else:
             self._ask_prompt()
         self.draw()
-
-    def _after(self, name: str, seconds: float, act: Callable[[], object]) -> None:
-        """Do it when so long nothing else was asked for under this name."""
-        if name in self._clocks:
-            self._clocks[name].stop()
-        self._clocks[name] = self.set_timer(seconds, act)
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         """A prompt is typed: the engine will be needed."""
@@ -226,7 +217,7 @@ class SteerPage(SteerView):
             desk = self._desk()
             if desk is not None and not self._fault:
                 desk.warm()
-            self._after("typed", TYPED_S, self._ask_prompt)
+            self.after("typed", TYPED_S, self._ask_prompt)
         self.draw_state()
 
     def _ask_prompt(self) -> None:
@@ -249,7 +240,7 @@ class SteerPage(SteerView):
         if event.control is self.texts.pane():
             if self.desk is not None and event.index is not None:
                 self.desk.read(self.texts.side)
-            self.draw_firing()
+            self.wonder()
 
     def on_paged_table_opened(self, event: PagedTable.Opened) -> None:
         """A feature that fires is amplified; an intervention is written anew."""
@@ -295,7 +286,7 @@ class SteerPage(SteerView):
     def action_stop(self) -> None:
         """Stop what runs; else leave the prompt, or the token."""
         desk, text = self.desk, self.texts.pane()
-        if desk is not None and desk.running:
+        if desk is not None and (desk.running or desk.attributing):
             desk.stop()
         elif self.maximized is not None:
             self.minimize()

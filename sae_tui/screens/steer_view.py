@@ -1,25 +1,30 @@
 """What the Steer screen is made of, and how it shows what is known."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import DescendantFocus
+from textual.timer import Timer
 from textual.widget import Widget
 
 from sae_tui.screens.console import Console
-from sae_tui.screens.desk import Desk
+from sae_tui.screens.desk import Desk, Why
+from sae_tui.screens.dialogs import AskText
 from sae_tui.screens.edits import Edits
 from sae_tui.screens.firing import Firing
 from sae_tui.screens.generation import SIDES, Generation, Light
 from sae_tui.screens.names import Names, called
 from sae_tui.screens.page import Page
-from sae_tui.screens.steer_words import state_line
+from sae_tui.screens.steer_words import RANKS, state_line
 from sae_tui.screens.texts import VIEWS, Texts
 from sae_tui.widgets.bars import Line
 from sae_tui.widgets.command_line import Candidates, CommandLine
 from sae_tui.widgets.prompt_box import PromptBox
 from sae_tui.widgets.token_text import TokenText
+
+REST_S = 0.3
+"""So long without a move of the cursor, and it is asked what the next token rests on."""
 
 
 class SteerView(Page):
@@ -36,10 +41,15 @@ class SteerView(Page):
         """Of the session's features."""
         self.light: Light | None = None
         """What tokens are lit by."""
+        self.rank = RANKS[0]
+        """What features are ranked by where they fire."""
+        self.target = ""
+        """The next token they are ranked for; empty: what comes next, or what the model finds likeliest."""
         self.live = False
         """A change of the interventions generates again by itself."""
         self.site = ""
         """Model and hook point."""
+        self.clocks: dict[str, Timer] = {}
         self._back: Widget | None = None
         """Where the focus was before a command was typed."""
 
@@ -200,9 +210,62 @@ class SteerView(Page):
         """What fires on the token at the cursor."""
         texts = self.texts
         index = texts.pane().cursor
-        self.firing.show(self.generation, texts.side, index, self.names)
+        why = self.why
+        self.firing.show(
+            self.generation, texts.side, index, self.names, rank=self.rank,
+            why=self.desk.why(why) if self.desk and why else None,
+        )  # fmt: skip
         here = isinstance(self.focused, TokenText) and index is not None
         self.set_class(here or self.firing.table.has_focus, "-firing")
+
+    @property
+    def why(self) -> Why | None:
+        """What is to be found out of the token at the cursor, where features are ranked by their part in the next."""
+        index, generation = self.texts.pane().cursor, self.generation
+        if self.rank == "fires" or generation is None or not generation.ended or index is None:
+            return None
+        text, position, actual = generation.up_to(self.texts.side, index)
+        return Why(text, self.target or actual or None, position)
+
+    def wonder(self) -> None:
+        """Show what fires, and ask what the next token rests on, where that is wanted, once the cursor stays."""
+        if self.why is not None:
+            self.after("why", REST_S, self._ask_why)
+        self.draw_firing()
+
+    def _ask_why(self) -> None:
+        if self.desk is not None and (why := self.why) is not None:
+            self.desk.ask_why(why)
+            self.draw_firing()
+            self.draw_state()
+
+    def action_rank(self) -> None:
+        """The next way to rank."""
+        self.rank = RANKS[(RANKS.index(self.rank) + 1) % len(RANKS)]
+        self.wonder()
+
+    def action_target(self) -> None:
+        """Ask for the token."""
+
+        def answered(target: str | None) -> None:
+            if target is not None:
+                self.target = target
+                if self.rank == "fires":
+                    self.rank = "gradient"
+                self.wonder()
+
+        self.app.push_screen(
+            AskText(
+                "Ranked for which next token? A word's begins with a space; nothing: the one that comes", self.target
+            ),
+            answered,
+        )
+
+    def after(self, name: str, seconds: float, act: Callable[[], object]) -> None:
+        """Do it when so long nothing else was asked for under this name."""
+        if name in self.clocks:
+            self.clocks[name].stop()
+        self.clocks[name] = self.set_timer(seconds, act)
 
     def draw_state(self) -> None:
         """The line at the top."""

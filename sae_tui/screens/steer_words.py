@@ -6,7 +6,7 @@ from math import log10
 from textual.content import Content
 
 from core.analysis.described import scales
-from core.records import FiringToken
+from core.records import AttributedFeature, Attribution, FiringToken
 from core.steering.interventions import Intervention
 from core.steering.plan import Plan, in_max
 from sae_tui.screens.desk import Desk
@@ -14,6 +14,8 @@ from sae_tui.screens.generation import Generation, Side, fires
 from sae_tui.screens.names import Names
 from sae_tui.text import figure, safe, shortened, token
 
+RANKS = ("fires", "gradient", "direct", "ablation")
+"""What features are ranked by: as they fire on a token, or by their part in the next (`core.analysis.attribution`)."""
 LEVELS = ("▁▂▃▄▅▆▇█", "_.-:=+*#")
 Fires = tuple[int, float]
 """A feature and its activation."""
@@ -52,6 +54,8 @@ def _engine(desk: Desk | None, jobs: int) -> Content:
         speed = desk.generation.tokens_per_s()
         came = f"{len(desk.generation.reports)}/{desk.generation.request.tokens} tokens"
         return Content.styled(f"● {came}" + (f" · {speed:.0f} tok/s" if speed else ""), "$success")
+    if desk.attributing:
+        return Content.styled(f"◌ finding out what it rests on{shared}", "$warning")
     if desk.made_with is not None:
         return Content.styled(f"● ready on {safe(desk.made_with.device)}{shared}", "$success")
     return Content.styled("✗ no engine: r starts another" if desk.fault else "○ no engine", "$error")
@@ -135,3 +139,37 @@ def token_words(generation: Generation | None, side: Side, index: int | None) ->
     elif not found.features:
         words.append("no feature fires")
     return title, Content(" · ".join(words)), list(found.features) if found else []
+
+
+def why_words(
+    answer: Attribution | str | None, rank: str, *, there: bool
+) -> tuple[Content, Content, list[AttributedFeature]]:  # fmt: skip
+    """Title, words and features for what a prediction rests on; `there`: a token is at the cursor."""
+    if not isinstance(answer, Attribution):
+        waits = "asking what it rests on: a backward pass, then features ablated one by one; esc stops"
+        words = (
+            safe(answer)
+            if answer
+            else waits
+            if there
+            else "behind which token: tab goes to the texts, h j k l walk them"
+        )
+        return Content(f"the next token, by {rank}"), Content(words), []
+    agree = "" if answer.pearson is None or answer.spearman is None else (
+        f" · r {answer.pearson:.2f} ρ {answer.spearman:.2f}"
+    )  # fmt: skip
+    title = Content.assemble("for ", (shortened(token(answer.target), 12), "bold"), f" · {rank}{agree}")
+    likeliest = "  ".join(f"{shortened(token(text), 12)} {100 * p:.0f}%" for text, p in answer.likeliest[:3])
+    words = (
+        f"p {figure(answer.probability)} · {likeliest} · r, ρ: gradient × activation with ablation, of {answer.ablated}"
+    )
+    known = [(value, row) for row in answer.rows if (value := part(row, rank))]
+    rows = [row for _, row in sorted(known, key=lambda one: -abs(one[0]))]
+    if not rows and rank == "direct":
+        words += " · nothing here has a direct effect: only the last token's features in the residual stream have"
+    return title, Content(words), rows
+
+
+def part(row: AttributedFeature, rank: str) -> float | None:
+    """A feature's part in a prediction; None where it is not known."""
+    return {"gradient": row.gradient, "direct": row.direct, "ablation": row.ablation}[rank]

@@ -29,19 +29,20 @@ class Weights(Rows, can_focus=True):
     def __init__(self, *, id: str, classes: str) -> None:
         super().__init__(id=id, classes=classes)
         self._card: Card | None = None
+        self._link: str | None = None
 
-    def tell(self, card: Card) -> None:
-        """Show those of a feature."""
-        self._card = card
-        self.show(list(_lines(_told(card), self.size.width)))
+    def tell(self, card: Card, link: str | None) -> None:
+        """Show those of a feature; `link` is its page on Neuronpedia, where there is one."""
+        self._card, self._link = card, link
+        self.show(list(_lines(_told(card, link), self.size.width)))
 
     def on_resize(self) -> None:
         """Another width holds other words."""
         if self._card is not None:
-            self.tell(self._card)
+            self.tell(self._card, self._link)
 
 
-def _told(card: Card) -> Iterator[tuple[str, Iterable[Fact]]]:
+def _told(card: Card, link: str | None) -> Iterator[tuple[str, Iterable[Fact]]]:
     """Parts of what is known: the name of each, and names and values."""
     row = card.row
     norms = {"encoder_norm": "‖enc‖", "decoder_norm": "‖dec‖", "encoder_cosine": "cosine"}
@@ -57,6 +58,8 @@ def _told(card: Card) -> Iterator[tuple[str, Iterable[Fact]]]:
         )
     double = card.double
     yield "duplicate", [("of", f"{double['other']} (cosine {double['cosine']:.2f})")] if double else [("", "of none")]
+    if link:
+        yield "Neuronpedia", [("", link)]
     if card.cluster is not None:
         tokens = " ".join(token(text) for text in card.cluster["tokens"])
         found = [("", f"{card.cluster['cluster']}, of {card.cluster['n']:,} features"), ("", shortened(tokens, 40))]

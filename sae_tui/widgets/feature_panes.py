@@ -93,8 +93,8 @@ class FeaturePanes(Vertical):
         """One of the tables, by the pane it is in."""
         return self.query_one("#effects" if name == "logits" else f"#{name}", PagedTable)
 
-    def show(self, card: Card, words: str) -> None:
-        """Show a feature: `words` in the place of contexts where it has none."""
+    def show(self, card: Card, words: str, *, link: str | None) -> None:
+        """Show a feature: `words` in the place of contexts where it has none, `link` is its page elsewhere."""
         dead = bool(card.row["dead"])
         self.set_class(False, "-alone")
         if dead:
@@ -110,7 +110,7 @@ class FeaturePanes(Vertical):
         for name, shown in rows.items():
             self.table(name).browse(Source.of(shown))
         self.query_one(Effects).tell(card)
-        self.query_one(Weights).tell(card)
+        self.query_one(Weights).tell(card, link)
         self._life = emergence(card)
         self.query_one(Chart).show(self._life)
         entitle(self.query_one("#categories"), Content(f"categories · {specialist(card.row)}"))

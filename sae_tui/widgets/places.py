@@ -1,4 +1,4 @@
-"""Where a feature fires: the list of contexts, or one document read token by token, in one frame."""
+"""Where a feature fires: the list of contexts, or one document or a person's text token by token, in one frame."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from core.records import Example
+from core.records import Example, TextReading
 from sae_tui.text import band_name, figure, safe, shortened, token
 from sae_tui.widgets.bars import Line
 from sae_tui.widgets.contexts import Contexts
@@ -33,6 +33,8 @@ class Places(Vertical):
         &.-reading TokenText { display: block; }
         &.-words Contexts, &.-words #place { display: none; }
         &.-words Static { display: block; }
+        &.-reading Static { display: none; }
+        &.-reading #place { display: block; }
     }
     """
 
@@ -43,7 +45,11 @@ class Places(Vertical):
         self._band: int | None = None
         """The band that is shown; None: all."""
         self._document: Sequence[Token] = ()
+        self._top = 1.0
+        """The activation that lights a token of it fully."""
         self._source = ""
+        self._given: TextReading | None = None
+        """What the document is, where a person gave it."""
 
     def compose(self) -> ComposeResult:
         """One of them is displayed."""
@@ -68,8 +74,10 @@ class Places(Vertical):
         return bool(self._document)
 
     def token(self, index: int | None) -> Token | None:
-        """A token of the document that is open."""
-        return self._document[index] if index is not None and index < len(self._document) else None
+        """A token of the document that is open; None in a text that a person gave, which the database lacks."""
+        if self._given is not None or index is None or index >= len(self._document):
+            return None
+        return self._document[index]
 
     @property
     def ids(self) -> bool:
@@ -86,7 +94,7 @@ class Places(Vertical):
     def copied(self) -> tuple[str, str] | None:
         """What is at hand: what it is called, and its text."""
         if self.reading:
-            return "the document", "".join(t["text"] for t in self._document)
+            return "the text" if self._given else "the document", "".join(t["text"] for t in self._document)
         example = self.contexts.example
         return ("the context", "".join(t.text for t in example.tokens)) if example else None
 
@@ -123,7 +131,9 @@ class Places(Vertical):
         self._entitle()
 
     def _entitle(self) -> None:
-        if self.reading:
+        if self._given is not None:
+            name = _told(self._given)
+        elif self.reading:
             name = f"document · {safe(self._source)}"
         else:
             band = "all bands" if self._band is None else band_name(self._band)
@@ -132,13 +142,27 @@ class Places(Vertical):
 
     def open(self, example: Example, passage: Sequence[Token]) -> None:
         """Show the document of a context, the cursor on the token it is about."""
-        self._document, self._source = passage, example.source
+        self._source, self._top, self._given = example.source, self._most, None
+        self._read(passage, example.token_idx)
+        self.screen.set_focus(self.document, scroll_visible=False)
+
+    def open_text(self, reading: TextReading, *, most: float | None) -> None:
+        """Show a text that a person gave, lit by a feature whose largest activation is `most`, where it ever fired."""
+        self._top, self._given = max(most or 0.0, reading.max) or 1.0, reading
+        tokens = reading.tokens
+        self._read(
+            [{"token_idx": t.token_idx, "token_id": t.token_id, "text": t.text, "value": t.value, "counted": True}
+             for t in tokens],
+            reading.at,
+        )  # fmt: skip
+
+    def _read(self, document: Sequence[Token], at: int | None) -> None:
+        self._document = document
         self.set_class(True, "-reading")
         self.document.show(self._pieces())
-        self.document.cursor = next((i for i, t in enumerate(passage) if t["token_idx"] == example.token_idx), 0)
+        self.document.cursor = next((i for i, t in enumerate(document) if t["token_idx"] == at), 0)
         self._entitle()
         self._tell_token()
-        self.screen.set_focus(self.document, scroll_visible=False)
         self.screen.refresh_bindings()
 
     def close(self) -> bool:
@@ -146,7 +170,7 @@ class Places(Vertical):
         if not self.reading:
             return False
         focused = self.document.has_focus
-        self._document = ()
+        self._document, self._given = (), None
         self.set_class(False, "-reading")
         self._entitle()
         self._tell_context(self.contexts.example)
@@ -165,7 +189,7 @@ class Places(Vertical):
 
     def _pieces(self) -> list[Piece]:
         return [
-            Piece(f"{t['token_id']} " if self.ids else t["text"], t["value"] / self._most, dim=not t["counted"])
+            Piece(f"{t['token_id']} " if self.ids else t["text"], t["value"] / self._top, dim=not t["counted"])
             for t in self._document
         ]
 
@@ -195,7 +219,7 @@ class Places(Vertical):
         if not t["counted"]:
             value = "the SAE is not defined here"
         elif t["value"] > 0:
-            value = f"{figure(t['value'])}, {t['value'] / self._most:.0%} of its max"
+            value = f"{figure(t['value'])}, {t['value'] / self._top:.0%} of its max"
         else:
             value = "silent"
         fired = sum(t["value"] > 0 for t in self._document)
@@ -208,3 +232,12 @@ class Places(Vertical):
         left = shortened(left, max(0, room))
         gap = max(1, line.size.width - cell_len(left) - cell_len(right))
         line.show(Content(f"{left}{' ' * gap}{right}"))
+
+
+def _told(given: TextReading) -> str:
+    """What there is to say of a text: its strongest token, and how sparse the code is beside what it stands for."""
+    at = next((t for t in given.tokens if t.token_idx == given.at), None)
+    parts = ["text", f"max {figure(given.max)} at {shortened(token(at.text), 20)}" if at else "silent"]
+    if given.x_nonzero is not None and given.z_nonzero is not None:
+        parts.append(f"not 0: {figure(100 * given.x_nonzero)}% of x, {figure(100 * given.z_nonzero)}% of z")
+    return " · ".join([*parts, *([f"{given.cut:,} tokens cut off"] if given.cut else [])])

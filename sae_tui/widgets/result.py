@@ -1,10 +1,7 @@
-"""The result of a query: as columns of a table, as text, as a file."""
+"""The result of a query: as columns of a table, as text."""
 
-import csv
 import json
-import math
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
@@ -78,19 +75,3 @@ def spelled_out(value: Any) -> str:
         except ValueError:
             return value
     return json.dumps(value, ensure_ascii=False, indent=2)
-
-
-def write(path: Path, result: "Result") -> None:
-    """The rows as CSV or JSON, by the file's name. Raises OSError; an existing file is never replaced."""
-    with path.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        if path.suffix.lower() == ".json":
-            rows = [dict(zip(result.columns, map(_finite, row), strict=True)) for row in result.rows]
-            json.dump(rows, file, indent=1)
-        else:
-            writer = csv.writer(file)
-            writer.writerow(result.columns)
-            writer.writerows([whole(v) if isinstance(v, (list, dict)) else v for v in row] for row in result.rows)
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -111,7 +111,7 @@ def go(terminal: Terminal, screen: str) -> None:
     terminal.wait_for(shown, 15)
     terminal.settle(0.8, 15)
     if screen == "sql":
-        terminal.wait_for("+ examples", 15)
+        terminal.wait_for("− features", 15)
         ask(terminal, "FROM features")
         terminal.wait_for(" ms", 15)
         terminal.press("escape")

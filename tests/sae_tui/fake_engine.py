@@ -5,7 +5,19 @@ import time
 from collections.abc import Iterator, Sequence
 
 from core.engine import protocol
-from core.records import FiringToken, Progress, TokenChoice, TokenReport
+from core.records import (
+    AttributedFeature,
+    Attribution,
+    ConceptFound,
+    ConceptRow,
+    ConceptSide,
+    ContextToken,
+    FiringToken,
+    Progress,
+    TextReading,
+    TokenChoice,
+    TokenReport,
+)
 from core.steering.interventions import GenerationRequest, Intervention
 from core.steering.transcript import MadeWith
 
@@ -74,6 +86,73 @@ class FakeEngine:
             features = ((3, 9.0 - i % 7), (5, 2.5)) if i % 2 else ((3, 1.0),)
             tokens.append(FiringToken(token_id=i, text=f" {word}", counted=True, features=features))
         return tuple(tokens)
+
+    def concept(
+        self, texts: Sequence[str], contrast: Sequence[str] = (), *, strong: str | None = None, top: int = 20
+    ) -> ConceptFound | None:
+        self.asked.append(("concept", tuple(texts), tuple(contrast), strong, top))
+        if self.error:
+            raise self.error
+        side = ConceptSide(strong_share=0.5, active_share=1.0, mean=2.0, composite=100.0)
+        rows = tuple(
+            ConceptRow(feature=f, score=100.0 - f, threshold=1.0, inside=side, outside=side if contrast else None)
+            for f in (3, 5)
+        )
+        return ConceptFound(
+            texts=len(texts), contrast=len(contrast), rule=strong or "0.5x", rows=rows[:top], notes=()
+        )  # fmt: skip
+
+    def attribution(
+        self, text: str, target: str | None = None, *, position: int | None = None, rank: str = "gradient",
+        top: int = 20,
+    ) -> Attribution | None:  # fmt: skip
+        """Feature 3 speaks for the target on each token, feature 5 against it on the last, whose effect is direct."""
+        self.asked.append(("attribution", text, target, position))
+        self._stopped.clear()
+        if self._stopped.wait(self.pace_s):
+            return None
+        if self.error:
+            raise self.error
+        words = ["<s>", *(f" {word}" for word in text.split())]
+        last = len(words) - 1 if position is None else position
+        rows = [
+            AttributedFeature(
+                position=i, token=words[i], feature=3, activation=1.0 + i, direct=0.25 if i == last else 0.0,
+                gradient=0.1 * i, ablation=0.1 * i + 0.01,
+            )
+            for i in range(1, last + 1)
+        ]  # fmt: skip
+        against = AttributedFeature(
+            position=last, token=words[last], feature=5, activation=2.5, direct=-0.75, gradient=-0.05, ablation=None
+        )
+        return Attribution(
+            tokens=tuple(
+                ContextToken(token_idx=i, token_id=i, text=words[i], value=0.1 * i) for i in range(last + 1)
+            ),
+            position=last, target_id=7, target=target or " likeliest", score=1.5, probability=0.25,
+            likeliest=((target or " likeliest", 0.25), (" other", 0.125)), pairs=last + 1, rows=(*rows, against)[:top],
+            ablated=last, pearson=0.97, spearman=0.93,
+        )  # fmt: skip
+
+    def reading(self, texts: Sequence[str], feature: int) -> tuple[TextReading, ...]:
+        self.asked.append(("reading", tuple(texts), feature))
+        if self.error:
+            raise self.error
+        found = []
+        for text in texts:
+            values = [float(i % 3) for i, _ in enumerate(text.split(), 1)]
+            tokens = tuple(
+                ContextToken(token_idx=i, token_id=i, text=f" {word}", value=value)
+                for i, (word, value) in enumerate(zip(text.split(), values, strict=True), 1)
+            )
+            most = max(values, default=0.0)
+            found.append(
+                TextReading(
+                    text=text, category="", source="", tokens=tokens, max=most,
+                    at=values.index(most) + 1 if most else None, x_nonzero=1.0, z_nonzero=0.1, cut=0,
+                )
+            )  # fmt: skip
+        return tuple(found)
 
     def change(self, interventions: Sequence[Intervention]) -> bool:
         self.asked.append(tuple(interventions))

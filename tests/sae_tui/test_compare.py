@@ -50,6 +50,35 @@ def test_a_feature_is_followed_from_one_to_the_next(root, capsys):
     assert f"other  {way[1]['feature']}" in called(root, capsys, *words)
 
 
+def test_json_has_each_pairs_way_through_all_and_where_scores_lie(root, capsys):
+    words = ("compare", "one", "other", "one", "--by", "firing", "--limit", "99", "--json")
+    first, second = json.loads(called(root, capsys, *words))["matches"]
+    assert len(first["pairs"]) == first["mutual"] and len(first["only"]) == len(first["unmatched"])
+    assert sum(first["scores"]["counts"]) + first["unmatched"].count(None) <= N_FEATURES
+    assert sum(first["scores"]["counts_back"]) == sum(second["scores"]["counts"])
+    for matches, at in ((first, 0), (second, 1)):
+        for pair in matches["pairs"]:
+            way = pair["way"]
+            assert [step["session"] for step in way] == ["one", "other", "one"][: len(way)]
+            assert (way[at]["feature"], way[at + 1]["feature"]) == (pair["feature"], pair["other"])
+            assert way[0]["score"] is None and way[at + 1]["score"] == pytest.approx(pair["score"])
+            if at:  # found backwards: the best of `one` for the feature of `other`
+                back = {p["other"]: p["feature"] for p in first["pairs"]}
+                assert way[0]["feature"] == back.get(pair["feature"], way[0]["feature"])
+    for name, place in (("only", 0), ("only_back", 1)):
+        for row in first[name]:
+            step = next(step for step in row["way"] if step["session"] == ("one", "other")[place])
+            assert row["feature"] == step["feature"] or place == 0
+
+
+def test_the_points_of_a_study_are_counted_in_cells(root, capsys):
+    [found] = json.loads(called(root, capsys, "study", "frequency", "one", "--json"))
+    for cloud, against in zip(found["clouds"], found["density_against"], strict=True):
+        assert cloud["of"] == against["of"]
+        assert sum(n for _, _, n in cloud["cells"]) == against["n"]
+        assert all(0 <= c < cloud["columns"] and 0 <= r < cloud["rows"] for c, r, _ in cloud["cells"])
+
+
 def test_what_cannot_be_compared_is_told(root, capsys):
     assert run(["--sessions", str(root), "compare", "one", "--follow", "3"]) == 2
     assert "two sessions" in capsys.readouterr().err

@@ -154,14 +154,14 @@ async def test_bands_ids_and_scale(sessions_root, workbench):
             await pilot.press("i")
             assert f"· {name} ·" in places.border_title
         assert contexts.count == every
-        await pilot.press("t")
+        await pilot.press("number_sign")
         await pilot.pause()
         assert all(part.isdigit() for part in contexts.render_line(1).text.split("▲")[1].replace("…", " ").translate(
             {91: " ", 93: " "}
         ).split())  # fmt: skip
         assert page._panes.table("tokens").column.cell(page._panes.table("tokens").row).isdigit()
         assert page.memory() == {"pane": "contexts", "log": True, "ids": True}
-        await pilot.press("t", "L")
+        await pilot.press("number_sign", "L")
         assert page.query_one(Histogram).log_scale is False and page.memory()["ids"] is False
 
 
@@ -189,7 +189,7 @@ async def test_a_context_opens_its_document_and_each_token_has_its_value(session
         silent = next(i for i, v in enumerate(values) if v == 0)
         places.document.cursor = silent
         await until(lambda: "silent" in line(page, "place") or "not defined" in line(page, "place"))
-        await pilot.press("t")
+        await pilot.press("number_sign")
         assert places.document.pieces[0].text == f"{places._document[0]['token_id']} "
         assert page.copied() == ("the document", "".join(t["text"] for t in places._document))
         await pilot.press("escape")
@@ -398,7 +398,8 @@ async def test_tags_are_written_with_commas_between(sessions_root, workbench):
 
 @pytest.mark.asyncio
 async def test_it_comes_back_to_its_pane_and_scale(sessions_root, workbench):
-    for drive, expected in ((("tab", "L", "t"), None), ((), {"pane": "histogram", "log": False, "ids": True})):
+    left = {"pane": "histogram", "log": False, "ids": True}
+    for drive, expected in ((("tab", "L", "number_sign"), None), ((), left)):
         app = workbench(sessions_root, session="alpha")
         async with app.run_test(size=NARROW) as pilot:
             page = await opened(app, pilot, ALWAYS)
@@ -449,7 +450,7 @@ async def test_what_is_not_there_is_said_in_words(sessions_root, workbench, sess
         await until(lambda: app.screen.query_one(Places).has_class("-words"))
         assert words in app.screen.query_one(Places).query_one(Static).content.plain
         assert app.screen.query_one("#name", Line).content.plain == f"Feature {feature}"
-        await pilot.press("e", "n", "asterisk", "a", "i", "t", "L", "tab", "enter", "y", "full_stop")
+        await pilot.press("e", "n", "asterisk", "a", "i", "t", "u", "L", "tab", "enter", "y", "full_stop")
         await pilot.press("right_square_bracket", "backspace")
         await pilot.pause(0.1)
         assert isinstance(app.screen, FeaturePage)

@@ -103,12 +103,14 @@ def opened(tmp_path: Path):
         names = (
             "text", "prompt", "filter", "where", "sort", "facet", "feature", "cursor", "chart", "axis", "session",
             "mode", "marked", "items", "interventions", "view", "pane", "words", "history", "smoothing", "log",
+            "kind", "names",
         )  # fmt: skip
         memory = {name: random.Random(name).choice([*WORSE, [WORSE[3]], {"a": WORSE[4]}, -1, None]) for name in names}
-        sections = ("app", "runs", "configure", "train", "features", "feature", "steer", "sql")
+        sections = ("app", "runs", "configure", "train", "features", "feature", "map", "steer", "sql")
         folder = tmp_path / "state" / "sae-tui"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "state.json").write_text(json.dumps({str(root.resolve()): dict.fromkeys(sections, memory)}))
+        (folder / "sql_saved.jsonl").write_text(lines([{"name": t, "sql": t} for t in WORSE]))
         (folder / "sql_history.jsonl").write_text(lines([{"sql": t, "session": t, "at": 1.0} for t in WORSE]))
         env = {
             "XDG_STATE_HOME": str(tmp_path / "state"), "SAE_TUI_SETTINGS": str(tmp_path / "none.toml"),
@@ -152,24 +154,27 @@ def test_hostile_text_on_every_screen_reaches_the_terminal_as_text_alone(hostile
     walk(terminal, "escape", "?", "escape", "g")
     walk(terminal, "2", "L", "w", "m", "o", "enter", "left", "escape", "v", "escape", "]", "y")
     walk(terminal, ":", *"alpha", "enter", "3", "escape", "j", "j", "l", "l", "y", "s", "escape", "enter")
-    walk(terminal, "t", "i", "tab", "tab", "tab", "tab", "tab", "j", "enter", "escape", "e", "escape", "n", "escape")
-    walk(terminal, "y", "]", "]", "]", "q", "/")
+    walk(terminal, "#", "i", *["tab"] * 9, "j", "enter", "escape", "e", "escape", "n", "escape")
+    walk(terminal, *["tab"] * 8, "j", "enter", "T", "escape")
+    walk(terminal, "y", "]", "]", "]", "q", "F", "end", "enter", "T", "x", "escape", "v", "v", "#")
+    walk(terminal, "m", "]", "]", "+", "h", "k", "t", "y", "enter", "escape", "escape", "/")
     paste(terminal, PASTED)
     walk(terminal, "escape", "4")
     paste(terminal, PASTED)
     walk(terminal, "escape", "tab", "tab", "escape", "5", "escape", "i", "ctrl+a", "down", "down")
     paste(terminal, PASTED)
     walk(terminal, "ctrl+j", "ctrl+r", "down", "down", "escape", "escape", "t", "j", "l", "y", "escape")
-    assert_harmless(terminal, copies=8)
+    walk(terminal, "x", "j", "D", "escape", "enter", "escape")
+    assert_harmless(terminal, copies=10)
     terminal.press("ctrl+q")
     assert terminal.wait(15) == 0
-    assert_harmless(terminal, copies=8)
+    assert_harmless(terminal, copies=10)
 
 
 def test_hostile_values_columns_and_errors_of_sql_and_what_is_copied_of_them(sessions_root, opened):
     terminal = opened(sessions_root)
     walk(terminal, "escape", "5")
-    terminal.wait_for("+ examples")
+    terminal.wait_for("− features")
     asked = [
         "SELECT " + ", ".join(f"chr({c}) AS \"c{c}{chr(c) * (c > 127)}[/x]\"" for c in (27, 155, 0x202E, 0x200B)),
         "SELECT text AS \"[bold]\", [text] AS \"[@click=app.quit]\" FROM tokens LIMIT 300",

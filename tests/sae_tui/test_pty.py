@@ -120,7 +120,7 @@ def test_quitting_does_not_wait_for_a_query(opened, sessions_root):
     terminal = opened(sessions_root)
     terminal.wait_for(TITLE)
     terminal.press("5")
-    terminal.wait_for("+ examples")
+    terminal.wait_for("− features")
     terminal.type(ENDLESS)
     terminal.press("ctrl+j")
     terminal.wait_for("running")
@@ -165,7 +165,7 @@ def test_what_trains_models_is_never_loaded(opened, sessions_root):
     terminal.type("234")
     terminal.wait_for("╭─ prompt ", 20)
     terminal.press("escape", "5")
-    terminal.wait_for("+ examples", 20)
+    terminal.wait_for("− features", 20)
     loaded = Path(f"/proc/{terminal.pid}/maps").read_text()
     assert "duckdb" in loaded
     for library in ("libtorch", "tokenizers", "pyarrow", "pandas", "numpy", "safetensors"):

@@ -1,4 +1,4 @@
-"""Pictures of the eight screens at both sizes. After a change that is meant: `pytest … --snapshot-update`, and look."""
+"""Pictures of the screens at both sizes. After a change that is meant: `pytest … --snapshot-update`, and look."""
 
 import json
 import shutil
@@ -12,7 +12,11 @@ import pytest
 
 from core.session import Session
 from core.steering.transcript import Transcript
+from sae_tui.screens.asked import Asks
+from tests.sae_tui.asked import FakeVerbs, compared, studied
+from tests.sae_tui.conftest import HOSTILE
 from tests.sae_tui.fake_engine import FakeEngine
+from tests.sae_tui.test_probe_page import keep
 from tests.sae_tui.waiting import still as comes_to_rest
 
 SIZES = ((160, 45), (80, 24))
@@ -20,11 +24,18 @@ NOW = 1_770_000_000.0
 SCREENS: dict[str, tuple[str, list[str]]] = {
     "runs": ("runs", []),
     "compare": ("runs", ["d", "j"]),
+    "alike": ("runs", ["m"]),
+    "alike-features": ("runs", ["m", "shift+tab", "f"]),
+    "study": ("runs", ["u"]),
+    "probe": ("runs", ["p", "l", "l", "j"]),
     "configure": ("runs", ["n"]),
     "train": ("train", []),
     "features": ("features", ["down"]),
     "feature": ("features", ["down", "enter"]),
+    "feature-behind": ("features", ["down", "enter", *["tab"] * 8]),
+    "map": ("features", [*"/feature > 7", "enter", "m", "right_square_bracket"]),
     "steer": ("steer", [*"To be or", "enter"]),
+    "attribution": ("steer", [*"To be or", "enter", "g", "l", "l", "s"]),
     "sql": ("sql", [*"SELECT feature, top_token, max FROM features ORDER BY max DESC", "ctrl+j"]),
 }
 
@@ -49,8 +60,9 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
 @pytest.mark.parametrize("screen", SCREENS)
 def test_a_screen_looks_as_it_did(
-    screen: str, size: tuple[int, int], sessions_root, workbench: Callable, snap_compare: Callable
-):
+    screen: str, size: tuple[int, int], sessions_root, workbench: Callable, snap_compare: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
     mode, pressed = SCREENS[screen]
 
     async def drive(pilot) -> None:
@@ -63,7 +75,15 @@ def test_a_screen_looks_as_it_did(
         _sweep(sessions_root)
     if screen == "train":
         _densities(sessions_root)
+    if screen == "probe":
+        keep(sessions_root)
+    marked = ("alpha", "beta", "gamma") if screen.startswith("alike") else ()
+    for name in marked[1:]:
+        Session(sessions_root / name).database_path.write_bytes(b"")
+    answers = {"compare": compared(marked, HOSTILE), **studied()} if marked or screen == "study" else {}
+    monkeypatch.setattr(Asks, "make_verb", staticmethod(FakeVerbs(answers)))
     app = workbench(sessions_root, mode=mode, session="alpha")
+    app.marked = {*marked}
     assert snap_compare(app, terminal_size=size, run_before=drive)
 
 

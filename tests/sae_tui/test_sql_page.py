@@ -215,25 +215,56 @@ async def test_a_cell_is_read_in_full_and_a_result_written_to_a_file(sessions_ro
         await pilot.pause()
         assert isinstance(app.screen, Reader) and '  "b": "[bold]"' in app.screen._content.plain
         await pilot.press("escape")
-        csv, json_ = tmp_path / "out.csv", tmp_path / "out.json"
-        for path in (csv, json_):
+        csv, json_, parquet = (tmp_path / f"out.{end}" for end in ("csv", "json", "parquet"))
+        for path in (csv, json_, parquet):
             await pilot.press("E")
             await pilot.pause()
             assert isinstance(app.screen, AskText)
             app.screen.query_one("Input").value = str(path)
             await pilot.press("enter")
-            await until(path.exists)
-            await pilot.pause(0.05)
+            await until(lambda path=path: path.exists() and app.screen.exporting is None)
         assert csv.read_text().splitlines()[0] == "deep,nan,text" and csv.read_text().count("\n") == 3
         assert json.loads(json_.read_text())[1] == {
             "deep": {"a": [1, 2], "b": "[bold]"},
             "nan": None,
             "text": "x,\x1by",
         }
+        import pyarrow.parquet as pq
+
+        assert pq.read_table(parquet).column("deep").to_pylist() == [{"a": [1, 2], "b": "[bold]"}] * 2
         await pilot.press("i", "ctrl+e")
         await pilot.pause()
         assert app.screen._check(str(csv)) and app.screen._check("x.txt") and app.screen._check("/nowhere/x.csv")
         assert not app.screen._check(str(tmp_path / "new.json"))
+
+
+@pytest.mark.asyncio
+async def test_all_rows_are_written_and_to_stop_that_leaves_no_file(sessions_root, workbench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "alpha.csv").write_text("mine")
+    app, said = workbench(sessions_root, session="alpha", mode="sql"), []
+    app.say = lambda message, severity="information": said.append(message)
+    async with app.run_test(size=SIZE) as pilot:
+        page = await Page(app, pilot).ready()
+        await page.ask("-- all\nSELECT range AS n FROM range(25_000)")
+        await pilot.press("escape", "E")
+        await until(lambda: isinstance(app.screen, AskText))
+        assert app.screen.query_one(TextLine).value == "alpha-2.csv"
+        await pilot.press("enter")
+        await until(lambda: said == ["wrote 25,000 rows to alpha-2.csv"])
+        assert (tmp_path / "alpha-2.csv").read_text().count("\n") == 25_001
+        await page.ask("SELECT range AS n FROM range(100_000_000)")
+        await pilot.press("escape")
+        for name in ("long.json", "long.parquet"):
+            await pilot.press("E")
+            await until(lambda: isinstance(app.screen, AskText))
+            app.screen.query_one(TextLine).value = name
+            await pilot.press("enter")
+            await until(lambda: "esc stops" in str(app.screen.query_one("#result").border_subtitle))
+            await pilot.press("escape")
+            await until(lambda: said[-1] == "stopped: no file was written" and not app.screen.exporting)
+            assert not app.screen.query_one("#result").border_subtitle
+        assert not (tmp_path / "long.json").exists() and not (tmp_path / "long.parquet").exists()
 
 
 @pytest.mark.asyncio

@@ -16,7 +16,7 @@ from core.session import Session
 
 N_FEATURES, N_BLOCKS, CONTEXT, N_IDS = 12, 14, 8, 6
 SILENT, ONCE, EQUAL, ALWAYS, ALIKE = 0, 1, 2, 3, 4
-"""Features that never fire, fire once, fire with one value, fire on every counted token; and one that has a duplicate."""
+"""Features that never fire, fire once, fire with one value, fire on every counted token; and one with a duplicate."""
 CLUSTERS = np.array([0] * 6 + [1] * 4 + [2] * 2)
 """Of each feature. 0 and 1 are joined as 3, and that with 2 as 4."""
 MIDDLES = np.array([2.5, 7.5, 10.5, 4.5, 5.5])
@@ -115,7 +115,8 @@ def random_case(
     })  # fmt: skip
     d = range(len(names))
     write(folder / "documents.parquet", {
-        "doc": np.array(d), "category": names, "source": [f"file{i}" for i in d], "digest": [f"{digests}{i:016x}" for i in d],
+        "doc": np.array(d), "category": names, "source": [f"file{i}" for i in d],
+        "digest": [f"{digests}{i:016x}" for i in d],
     })  # fmt: skip
     texts = [f" t{i}" + "/tt" * halved for i in range(N_IDS)]
     write(folder / "vocabulary.parquet", {"token_id": np.arange(N_IDS), "text": texts})

@@ -1,0 +1,65 @@
+"""A search for a concept as a person makes it: the texts, what came of it, and how that is shown."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from textual.content import Content
+
+from core.records import ConceptFound, ConceptRow, ConceptSide
+from sae_tui.text import figure, safe
+from sae_tui.widgets.columns import Column
+
+
+@dataclass(slots=True)
+class Searched:
+    """What stands in the two boxes, and what was found with it."""
+
+    texts: str = ""
+    contrast: str = ""
+    found: ConceptFound | None = None
+    session: str = ""
+    """Where it was found."""
+
+
+def lines_of(text: str) -> list[str]:
+    """The texts in a box: its lines that are not blank."""
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def concept_columns(called: Callable[[int], Content], *, contrast: bool) -> list[Column]:
+    """A feature's figures on the texts and, with `contrast`, on the contrast texts beside them."""
+
+    def on(side: Callable[[ConceptRow], ConceptSide | None], mark: str) -> list[Column]:
+        def cell(row: ConceptRow, shown: Callable[[ConceptSide], str]) -> str:
+            found = side(row)
+            return "" if found is None else shown(found)
+
+        style = "$text-muted" if mark else ""
+        told: list[tuple[str, int, Callable[[ConceptSide], str]]] = [
+            ("composite", 9, lambda one: figure(one.composite)),
+            ("strong", 6, lambda one: f"{one.strong_share:.0%}"),
+            ("active", 6, lambda one: f"{one.active_share:.0%}"),
+            ("mean", 6, lambda one: figure(one.mean)),
+        ]
+        return [
+            Column(
+                mark + name, mark + name, width + len(mark), lambda row, f=shown: cell(row, f), right=True, style=style
+            )
+            for name, width, shown in told
+        ]
+
+    outside = on(lambda row: row.outside, "c.") if contrast else []
+    score = [Column("score", "score", 7, lambda row: figure(row.score), right=True)] if contrast else []
+    return [
+        Column("feature", "feature", 7, lambda row: str(row.feature), right=True),
+        *score, *on(lambda row: row.inside, ""), *outside,
+        Column("called", "stands for", 16, lambda row: called(row.feature), weight=1),
+    ]  # fmt: skip
+
+
+def told(found: ConceptFound) -> Content:
+    """What was searched with, and by which rule, in a line."""
+    against = f" against {found.contrast}" if found.contrast else ""
+    texts = "1 text" if found.texts == 1 else f"{found.texts} texts"
+    parts = [f"{len(found.rows)} features of {texts}{against}", f"strong: {safe(found.rule)}"]
+    return Content(" · ".join([*parts, *map(safe, found.notes)]))

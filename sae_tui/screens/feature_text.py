@@ -1,0 +1,90 @@
+"""A text of a person's own, on which the feature that is shown lights up, and every feature one goes on to."""
+
+from textual.content import Content
+from textual.timer import Timer
+
+from sae_tui.screens.dialogs import AskText
+from sae_tui.screens.feature_view import FeatureView, Shown
+from sae_tui.screens.questions import Question
+
+QUIET_S = 0.15
+"""How long a feature is shown before it is asked about the text: who walks fast asks about the last alone."""
+
+
+class FeatureText(FeatureView):
+    """One feature, and a text in the place of its contexts where a person gives one."""
+
+    def __init__(self, feature: int) -> None:
+        super().__init__(feature)
+        self._text = ""
+        """The text; empty where none is looked at."""
+        self._question: Question | None = None
+        self._rest: Timer | None = None
+
+    def action_text(self) -> None:
+        """Ask for a text, and look where on it the feature fires."""
+        browser = self._browser
+        if browser is None or self._card is None:
+            return
+
+        def answered(text: str | None) -> None:
+            if text is None:
+                return
+            browser.read = text
+            self.forget_text()
+            if text.strip():
+                self._text = text
+                self._panes.to("contexts")
+                self._read()
+            else:
+                self._panes.places.close()
+
+        self.app.push_screen(
+            AskText("A text: where on it does this feature fire?", self._text or browser.read), answered
+        )
+
+    def forget_text(self) -> bool:
+        """Look at no text any more; whether something was being asked about one."""
+        self._text = ""
+        asking, self._question = self._question is not None, None
+        if asking:
+            self._panes.places.border_subtitle = ""
+            if self._browser is not None:
+                self._browser.stop_asking_engine()
+        return asking
+
+    def _came(self, answer: Shown) -> None:
+        super()._came(answer)
+        if self._text:
+            if self._rest is not None:
+                self._rest.stop()
+            self._rest = self.set_timer(QUIET_S, self._read)
+
+    def _read(self) -> None:
+        """Ask; what is asked already comes first, and then is asked anew where it is of another feature."""
+        card, text, browser = self._card, self._text, self._browser
+        if self._question is not None or card is None or not text or browser is None:
+            return
+        feature = card.feature
+        self._question = browser.ask_engine(
+            lambda operator, key: operator.reading(key, [text], feature),
+            lambda question: self._heard(question, text, feature),
+        )
+
+    def _heard(self, question: Question, text: str, feature: int) -> None:
+        if question is not self._question or not self.is_mounted or self._card is None:
+            return
+        places = self._panes.places
+        places.border_subtitle = "" if question.ended else Content(f"{question.phase} · esc stops")
+        if not question.ended:
+            return
+        self._question = None
+        if question.error is not None:
+            self._text = ""
+            self.app.complain(question.error)
+        elif (text, feature) != (self._text, self._card.feature):
+            self._read()
+        elif question.answer is not None and question.answer.texts:
+            places.open_text(question.answer.texts[0], most=self._card.row["max"])
+            if self._panes.at_hand == "contexts":
+                self._panes.to("contexts")
