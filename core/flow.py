@@ -15,6 +15,7 @@ from typing import TypeVar
 from core import budgets, corpus, device, estimate, tokens
 from core import config as configs
 from core.analysis import build, collect
+from core.analysis.baselines import Baseline, asked
 from core.config import RunConfig
 from core.errors import ConfigError, ModelError, RunError, out_of_memory
 from core.evaluate import evaluate as measure
@@ -209,6 +210,17 @@ def ask(
     """Put one of `core.analysis.asking`'s questions to the session's model and SAE; returns the answer."""
     model, sae = yield from load_engine(session, load)
     return (yield from question(model, sae))
+
+
+def baselines(session: Session, load: Loader = load_model) -> Generator[Record, None, list[Baseline]]:
+    """What the session's SAE has to beat at its L0, on activations of the test split; returns the SAE first."""
+    config = session.config()
+
+    def question(model: LanguageModel, sae: SAE) -> Generator[Record, None, list[Baseline]]:
+        batches = tokens.stacked(data.blocks(config, model, "test"), config.training.model_batch_blocks)
+        return asked(model, sae, batches, seed=config.seed)
+
+    return (yield from ask(session, question, load))
 
 
 def probe_hooks(config: RunConfig) -> Generator[Progress, None, list[HookInfo]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from core.analysis import strong
 from core.analysis.connection import SCHEMA
 from core.errors import RunError
 from core.options import AnalysisConfig
@@ -71,7 +72,7 @@ def _threads() -> int:
 
 def _set_variables(connection: duckdb.DuckDBPyConnection, session: Session, config: AnalysisConfig) -> None:
     """What the queries read with `getvariable`."""
-    strong = config.strong.removesuffix("x")
+    number, by_p99 = strong.checked(config.strong)
     variables: dict[str, str | int | float | bool] = {
         "shards": glob.escape(str(session.activations_dir.resolve())),
         "snapshots": glob.escape(str(session.snapshots_path.resolve())) if session.snapshots_path.exists() else "",
@@ -80,8 +81,8 @@ def _set_variables(connection: duckdb.DuckDBPyConnection, session: Session, conf
         "band_examples": config.band_examples,
         "histogram_bins": config.histogram_bins,
         "top_tokens": config.top_tokens,
-        "strong": float(strong),
-        "strong_by_p99": strong != config.strong,
+        "strong": number,
+        "strong_by_p99": by_p99,
         "threads": _threads(),
     }
     for name, value in variables.items():

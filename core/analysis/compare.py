@@ -12,6 +12,7 @@ import duckdb
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from safetensors.numpy import load_file
+from scipy import sparse
 
 from core.analysis.connection import connected
 from core.analysis.together import Code, blocks, paired
@@ -224,8 +225,7 @@ def _code(connection: duckdb.DuckDBPyConnection, positions: Int[np.ndarray, " n"
     """The code at these positions, in their order; a position may come several times."""
     d_sae = connection.execute("SELECT count(*) FROM features").fetchall()[0][0]
     entries = _arrays(connection, "SELECT feature, token_idx, value FROM activations")
-    whole = Code(
-        entries["feature"], entries["token_idx"], entries["value"], d_sae=d_sae, tokens=int(positions.max()) + 1
-    )
-    there = whole.by_token[positions].tocoo()
+    places = (entries["token_idx"], entries["feature"])
+    rows = 1 + max(int(column.max(initial=0)) for column in (positions, entries["token_idx"]))
+    there = sparse.csr_matrix((entries["value"], places), shape=(rows, d_sae))[positions].tocoo()
     return Code(there.col, there.row, there.data, d_sae=d_sae, tokens=len(positions))

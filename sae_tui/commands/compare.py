@@ -87,17 +87,9 @@ def _matched(args: argparse.Namespace, sessions: Sequence[Session]) -> Iterator[
 
 def _baselines(session: Session) -> list[Any]:
     """Reads activations of the test split."""
-    from core import flow, tokens
-    from core.analysis.baselines import asked
-    from core.training import data
+    from core import flow
 
-    config = session.config()
-
-    def question(model: Any, sae: Any) -> Any:
-        batches = tokens.stacked(data.blocks(config, model, "test"), config.training.model_batch_blocks)
-        return asked(model, sae, batches, seed=config.seed)
-
-    return finished(flow.ask(session, question))
+    return finished(flow.baselines(session))
 
 
 def _print_summaries(summaries: Sequence[compare.Summary]) -> None:

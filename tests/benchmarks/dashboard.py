@@ -16,10 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,19 +30,10 @@ from core.flow import load_engine
 from core.models import bundled
 from core.session import Session
 from core.training import data
+from tests.conftest import finished
 
-T = TypeVar("T")
 LENGTH = 64
 """Tokens of a sequence, as SAEDashboard's own benchmark has it."""
-
-
-def finished(work: Generator[Any, None, T]) -> T:
-    """What a generator returns."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value
 
 
 def ours(session: Session, sequences: int, scratch: Path) -> dict[str, float]:

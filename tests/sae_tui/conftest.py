@@ -144,3 +144,16 @@ def _alpha(root: Path) -> None:
     metrics = {"fvu": 0.18, "l0": 32.0, "dead_share": 0.08, "ce_loss_score": 0.98, "ce_loss_clean": 2.8}
     session.evaluation_path.write_text(json.dumps({**metrics, "tokens": dict.fromkeys(metrics, 2_000)}))
     session.write_status(Status(job="analyze", state="done", started=time.time()))
+
+
+@pytest.fixture
+def cli(trained, capsys):
+    """Run a command on the folder of a module's `trained`; returns exit code, stdout, stderr."""
+    from sae_tui.cli import run
+
+    def call(*arguments):
+        code = run(["--sessions", str(trained), *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call

@@ -32,18 +32,6 @@ def trained(tmp_path_factory, toy_values):
     return root
 
 
-@pytest.fixture
-def cli(trained, capsys):
-    """Run a command on the trained folder; returns exit code, stdout, stderr."""
-
-    def call(*arguments):
-        code = run(["--sessions", str(trained), *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
 def busiest(cli):
     return json.loads(cli("features", "toy", "--json", "--limit", 1)[1])[0]["feature"]
 

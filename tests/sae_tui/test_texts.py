@@ -32,18 +32,6 @@ def trained(tmp_path_factory, toy_values):
     return root
 
 
-@pytest.fixture
-def cli(trained, capsys):
-    """Run a command on the trained folder; returns exit code, stdout, stderr."""
-
-    def call(*arguments):
-        code = run(["--sessions", str(trained), *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
 def test_probe_tells_all_of_its_sections_and_keeps_the_answer(cli, trained):
     code, out, err = cli("probe", "toy", "--texts", trained / "own.jsonl", "--top", 4)
     assert code == 0 and "reading the texts" in err

@@ -10,7 +10,7 @@ from core.models.gradients import gradients
 from core.options import TokensConfig
 from core.sae.topk import TopK
 from core.tokens import prompt_block
-from tests.conftest import FAMILIES, language_model
+from tests.conftest import FAMILIES, finished, language_model
 
 TEXT = "the cat sat on a mat while seven dogs ran"
 
@@ -29,11 +29,7 @@ def sae(toy_language_model):
 
 def asked(model, sae, text=TEXT, **settings):
     work = attribution.attribute(model, sae, text, TokensConfig(), **{"top": 1_000, **settings})
-    while True:
-        try:
-            next(work)
-        except StopIteration as ended:
-            return ended.value
+    return finished(work)
 
 
 def ids_of(model, text=TEXT):

@@ -22,10 +22,7 @@ def pair(make_case):
 
 
 def matched(one, other):
-    def work():
-        return (yield from compare.by_firing(one.session, other.session))
-
-    steps = work()
+    steps = compare.by_firing(one.session, other.session)
     while True:
         try:
             assert isinstance(next(steps), Progress)
