@@ -23,7 +23,8 @@ from core.overview import Overview, Seen
 from core.session import Session
 from sae_tui import keys
 from sae_tui.screens.page import Bench, Page
-from sae_tui.settings import Settings, State
+from sae_tui.settings import Settings
+from sae_tui.state import State
 from sae_tui.stylesheet import ParsedOnce
 from sae_tui.widgets.bars import MODES
 
@@ -36,7 +37,7 @@ QUIET_S = 3.0
 """After so long without a key nobody sees a collection of garbage, which takes some 30 ms."""
 COLLECT_AFTER = 20
 """Collections of the second generation, after which there is garbage worth one of the third."""
-WARM_S = 0.5
+WARM_S = 0.1
 """After this the first frame is there, and a person looks at it."""
 DARK = Theme(
     name="sae-dark", dark=True, primary="#7aa2f7", secondary="#9d8cd6", accent="#e0af68", foreground="#c8cdd8",
@@ -78,9 +79,11 @@ class Workbench(Bench):
 
     def __init__(
         self, root: Path, settings: Settings, state: State, *, session: Session | None = None, mode: str | None = None,
-        started: Iterable["Popen[bytes]"] = (),
+        started: Iterable["Popen[bytes]"] = (), overview: Overview | None = None,
     ) -> None:  # fmt: skip
-        """`session` and `mode`, where given, go before those of the state. `started` are jobs just started."""
+        """`session` and `mode`, where given, go before those of the state. `started` are jobs just started; `overview`
+        is one of `root` that was read already.
+        """
         kept = state.part("app")
         last = str(kept.get("mode"))
         # Not by a switch in `on_mount`, which would draw an empty screen and the first mode's twice.
@@ -90,7 +93,7 @@ class Workbench(Bench):
         self.stores = Stores()
         self.to_steer = []
         self.started = list(started)
-        self._overview = Overview(root)
+        self._overview = overview or Overview(root)
         self.seen = self._overview.read(sizes=False)
         self._looking = False
         self._states = {seen.name: seen.observed.state for seen in self.seen}
@@ -370,18 +373,21 @@ Workbench.MODES = _modes()
 
 
 def open_workbench(
-    root: Path, *, session: Session | None = None, mode: str | None = None, started: Iterable["Popen[bytes]"] = ()
-) -> int:
+    root: Path, *, session: Session | None = None, mode: str | None = None,
+    started: Iterable["Popen[bytes]"] = (), overview: Overview | None = None,
+) -> int:  # fmt: skip
     """Run the workbench in this terminal and return its exit code. Raises ConfigError for settings that are wrong.
 
-    `session` and `mode` are where it opens; `started` are jobs that this process has just started. Ends the process by
-    itself where threads still work: a query that does not hear must not hold the prompt.
+    `session` and `mode` are where it opens; `started` are jobs that this process has just started, `overview` what was
+    read of `root` already. Ends the process by itself where threads still work: a query that does not hear must not
+    hold the prompt.
     """
     from sae_tui import leaving, settings
 
     app = Workbench(
-        root, settings.read(settings.settings_path()), State(root), session=session, mode=mode, started=started
-    )
+        root, settings.read(settings.settings_path()), State(root), session=session, mode=mode, started=started,
+        overview=overview,
+    )  # fmt: skip
     # A collection walks all that lives, for tens of ms: what was imported by now stays, so none need walk it again.
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], 1_000_000)  # the clock collects the rest, while nobody types

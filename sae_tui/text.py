@@ -15,6 +15,19 @@ from core.shown import figure, safe, token
 if TYPE_CHECKING:
     from core.records import ContextToken
 
+STATES = {
+    "queued": ("◌", "warning"),
+    "running": ("●", "success"),
+    "paused": ("‖", "warning"),
+    "done": ("✓", "success"),
+    "failed": ("✗", "error"),
+    "stopped": ("■", "warning"),
+    "interrupted": ("✗", "error"),
+    "silent": ("?", "warning"),
+    "new": ("○", "text-muted"),
+}
+"""Each state's glyph and colour: the glyph says it without the colour."""
+
 
 def shortened(text: str, width: int) -> str:
     """`text`, which is safe, in at most `width` cells, its end cut with an ellipsis where it must be."""

@@ -18,7 +18,8 @@ from textual.pilot import Pilot
 
 from core.session import Session
 from sae_tui.app import Workbench
-from sae_tui.settings import Settings, State
+from sae_tui.settings import Settings
+from sae_tui.state import State
 
 CLEAR = "density < 0.01 AND n > 30 AND top_token SIMILAR TO ' ?[a-z]{4,}'"
 """Features of one word, as far as a condition can tell."""

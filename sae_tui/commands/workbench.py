@@ -4,11 +4,15 @@ Imports nothing before it is called: what it would import takes longer than the 
 """
 
 import gc
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from core.errors import UsageError
+
+if TYPE_CHECKING:
+    from core.overview import Overview
 
 
 def require_terminal() -> None:
@@ -27,6 +31,7 @@ def workbench(sessions: Path, **where: Any) -> int:
     terminal.flush()
     gc.disable()  # until all is imported: nothing of it goes, and walking it takes a tenth of the time
     try:
+        where["overview"] = _painted(sessions, terminal, where.get("mode"))
         from sae_tui.app import open_workbench
 
         return open_workbench(sessions, **where)
@@ -34,3 +39,17 @@ def workbench(sessions: Path, **where: Any) -> int:
         terminal.write("\x1b[?1049l")
         terminal.flush()
         raise
+
+
+def _painted(sessions: Path, terminal: TextIO, mode: str | None) -> "Overview":
+    """Show the sessions, as far as that is what the first frame will show; what was read of them."""
+    from core.overview import Overview
+    from sae_tui.first_paint import first_paint
+    from sae_tui.state import State
+
+    overview = Overview(sessions)
+    seen = overview.read(sizes=False)
+    if mode in (None, "runs"):
+        terminal.write(first_paint(seen, State(sessions), os.get_terminal_size(terminal.fileno())))
+        terminal.flush()
+    return overview

@@ -26,7 +26,8 @@ from core.overview import Seen
 from core.session import Session
 from sae_tui import keys
 from sae_tui.in_order import InOrder
-from sae_tui.settings import Settings, State
+from sae_tui.settings import Settings
+from sae_tui.state import State
 from sae_tui.text import safe
 from sae_tui.widgets.bars import KeyBar, TitleBar
 

@@ -8,21 +8,9 @@ from textual.events import Click
 from textual.widget import Widget
 
 from sae_tui import keys
-from sae_tui.text import safe, shortened
+from sae_tui.text import STATES, safe, shortened
 
 MODES = ("runs", "train", "features", "steer", "sql")
-STATES = {
-    "queued": ("◌", "warning"),
-    "running": ("●", "success"),
-    "paused": ("‖", "warning"),
-    "done": ("✓", "success"),
-    "failed": ("✗", "error"),
-    "stopped": ("■", "warning"),
-    "interrupted": ("✗", "error"),
-    "silent": ("?", "warning"),
-    "new": ("○", "text-muted"),
-}
-"""Each state's glyph and colour: the glyph says it without the colour."""
 
 
 def state(name: str, *, word: bool = True) -> Content:

@@ -23,7 +23,8 @@ from core import config
 from core.session import Session
 from sae_tui.app import Workbench
 from sae_tui.screens.features import FeaturesPage
-from sae_tui.settings import Settings, State
+from sae_tui.settings import Settings
+from sae_tui.state import State
 from sae_tui.widgets.paged_table import PagedTable
 
 N = 1_000_000
@@ -93,6 +94,7 @@ CREATE TABLE coactivations AS
 SELECT feature, 0 AS rank, ((feature + 2) % {n})::INTEGER AS other, 5::BIGINT AS n, 0.5::FLOAT AS jaccard,
     1.0::FLOAT AS pmi, 0.5::FLOAT AS pearson
 FROM features;
+CREATE TABLE by_density AS SELECT feature FROM features ORDER BY density DESC, feature;
 CREATE TABLE feature_categories AS
 SELECT feature, '' AS category, 1::BIGINT AS n, 0.1 AS density, 1.0 AS mean, 0::BIGINT AS strong_docs
 FROM features WHERE false;
@@ -113,7 +115,7 @@ FROM features GROUP BY cluster
 UNION ALL SELECT 1000, NULL, 0.9, {n}, 0, 0, ['a']
 ORDER BY cluster;
 CREATE TABLE meta AS
-SELECT * FROM (VALUES ('d_sae', '{n}'), ('tokens_counted', '1000000'), ('schema', '2'), ('map', 'pca')) t(key, value);
+SELECT * FROM (VALUES ('d_sae', '{n}'), ('tokens_counted', '1000000'), ('schema', '3'), ('map', 'pca')) t(key, value);
 DROP TABLE vocabulary;
 """
 

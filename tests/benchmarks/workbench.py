@@ -130,8 +130,8 @@ def ask(terminal: Terminal, sql: str) -> None:
 
 
 def start(bench: Bench) -> None:
-    """First byte, and the first frame with the sessions in it."""
-    firsts, frames, used = [], [], []
+    """First byte, the first frame with the sessions in it, and the first of the workbench itself, which hears keys."""
+    firsts, frames, whole, used = [], [], [], []
     with bench.opened() as terminal:  # compiles
         terminal.wait_for("1 Runs", 20)
         terminal.settle(1)
@@ -141,10 +141,12 @@ def start(bench: Bench) -> None:
             firsts.append(terminal.received[0][0] - terminal.began)
             frame = terminal.wait_for(lambda text: any(bench.session in line for line in text.splitlines()[1:]), 10)
             frames.append(frame - terminal.began)
+            whole.append(terminal.wait_for("? help", 10) - terminal.began)
             used.append(cpu_seconds(terminal.pid))
     bench.figure("start: first byte, median", statistics.median(firsts), "s", 0.25)
+    bench.figure("start: sessions on the screen, median", statistics.median(frames), "s", 0.5)
     note = f"of its processor time {statistics.median(used):.2f} s"
-    bench.figure("start: first useful frame, median", statistics.median(frames), "s", 0.5, note)
+    bench.figure("start: all of it, keys are heard, median", statistics.median(whole), "s", 0.5, note)
 
 
 def latencies(terminal: Terminal, screen: str, n: int) -> list[float]:
@@ -444,6 +446,9 @@ def _million_features(root: Path, bench: Bench) -> None:
         connection.execute(
             f"CREATE OR REPLACE TABLE features AS SELECT f.* EXCLUDE (place) REPLACE ({replaced}) "
             f"FROM range(1000000) r(i) JOIN more f ON f.place = r.i % {n[0]} ORDER BY feature"
+        )
+        connection.execute(
+            "CREATE OR REPLACE TABLE by_density AS SELECT feature FROM features ORDER BY density DESC, feature"
         )
         connection.execute("DROP TABLE more")
         connection.execute("CHECKPOINT")

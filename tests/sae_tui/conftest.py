@@ -65,7 +65,8 @@ def workbench(tmp_path: Path) -> Callable[..., object]:
     """`workbench(root, mode=…, session=…)`: an application with settings and a state of its own."""
     from core.session import Session
     from sae_tui.app import Workbench
-    from sae_tui.settings import Settings, State
+    from sae_tui.settings import Settings
+    from sae_tui.state import State
 
     def made(root: Path, *, mode: str | None = None, session: str | None = None, **settings: object) -> Workbench:
         return Workbench(

@@ -7,6 +7,7 @@ import pytest
 
 from sae_tui import keys, settings
 from sae_tui.screens.dialogs import Ask, Reader
+from sae_tui.state import State
 from sae_tui.widgets.bars import MODES, KeyBar, TitleBar
 
 SIZE = (100, 30)
@@ -192,9 +193,9 @@ def test_settings_are_read_strictly_and_a_wrong_one_names_the_nearest(tmp_path: 
 def test_a_torn_state_file_reads_as_empty_and_other_folders_keep_theirs(tmp_path: Path):
     path = tmp_path / "state.json"
     path.write_text("{torn")
-    state = settings.State(tmp_path / "a", path)
+    state = State(tmp_path / "a", path)
     assert state.values == {}
     state.keep({"app": {"mode": "sql"}})
-    settings.State(tmp_path / "b", path).keep({"app": {"mode": "steer"}})
-    assert settings.State(tmp_path / "a", path).part("app") == {"mode": "sql"}
+    State(tmp_path / "b", path).keep({"app": {"mode": "steer"}})
+    assert State(tmp_path / "a", path).part("app") == {"mode": "sql"}
     assert len(json.loads(path.read_text())) == 2

@@ -18,7 +18,7 @@ from sae_tui.screens.dialogs import AskText
 from sae_tui.screens.features import FeaturesPage
 from sae_tui.screens.map import MapPage
 from sae_tui.screens.saying import Saying
-from sae_tui.settings import State
+from sae_tui.state import State
 from sae_tui.text import safe
 from sae_tui.widgets.bars import Line
 from sae_tui.widgets.feature_columns import SETS, cells, percent, sets

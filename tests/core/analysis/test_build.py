@@ -248,10 +248,18 @@ def test_bands_hold_as_many_blocks_as_they_may_from_equal_intervals_of_value(mak
             assert [r["value"] for r in mine] == sorted((r["value"] for r in mine), reverse=True)
 
 
+def test_the_order_one_begins_with_is_there(make_case):
+    case = make_case()
+    case.build()
+    density = {r["feature"]: r["density"] for r in table(case, "FROM features")}
+    wanted = sorted(density, key=lambda f: (-density[f], f))
+    assert [r["feature"] for r in table(case, "FROM by_density ORDER BY rowid")] == wanted
+
+
 def test_building_twice_gives_the_same_tables(make_case):
     case = make_case()
     names = ["features", "examples", "histogram", "feature_tokens", "tokens", "documents", "feature_categories"]
-    names += ["clusters", "coactivations"]
+    names += ["clusters", "coactivations", "by_density"]
     case.build()
     first = [table(case, f"FROM {n}") for n in names]
     case.build()
