@@ -43,17 +43,20 @@ from core.shown import figure
 from core.storage import last_line, read_json, read_lines
 
 RULE = (
-    "starred, then labelled features; then specialists, the highest score first; then those with a density between "
-    "0.0001 and 0.1; each by their largest activation"
+    "starred, then labelled features; then specialists, the best of each category in turn; then those with a density "
+    "between 0.0001 and 0.1; each by their largest activation"
 )
 """Which features are told in full, for a person; `CHOSEN` in SQL."""
 CHOSEN = """
     SELECT feature, CASE
         WHEN starred THEN 0 WHEN label IS NOT NULL THEN 1 WHEN specialist_score > 0 THEN 2
         WHEN density > 1e-4 AND density < 0.1 THEN 3
-    END AS kind
+    END AS kind, CASE WHEN kind = 2 THEN specialist_score END AS score,
+    CASE WHEN kind = 2 THEN
+        row_number() OVER (PARTITION BY kind, specialist_category ORDER BY specialist_score DESC, max DESC, feature)
+    END AS turn
     FROM browse WHERE kind IS NOT NULL
-    ORDER BY kind, CASE WHEN kind = 2 THEN specialist_score END DESC, max DESC NULLS LAST, feature
+    ORDER BY kind, turn, score DESC, max DESC NULLS LAST, feature
 """
 CATEGORIES = """
     SELECT specialist_category AS category, count(*) AS specialists,

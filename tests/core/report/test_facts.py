@@ -2,6 +2,7 @@
 
 import json
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -49,13 +50,21 @@ def test_densities_are_counted_by_their_logarithms(read):
 
 
 def test_the_best_are_starred_then_labelled_then_specialists_then_strong(session, read):
+    session.database_path.chmod(0o644)
+    with duckdb.connect(str(session.database_path)) as connection:  # the toy's specialists are all of one category
+        connection.execute(
+            "UPDATE features SET specialist_category = 'hills' WHERE specialist_score > 0 AND feature > 9"
+        )
     chosen = read().summary["best"]["features"]
     assert chosen[:2] == [STARRED, LABELLED] and read(1).summary["best"]["features"] == [STARRED]
     with Store.open([session]) as store:
         rows = {r["feature"]: r for r in store.features(limit=N_FEATURES)}
     special = [f for f, r in rows.items() if (r["specialist_score"] or 0) > 0 and f not in (STARRED, LABELLED)]
     special.sort(key=lambda f: (-rows[f]["specialist_score"], -rows[f]["max"]))
-    assert len(special) > 2 and chosen[2 : 2 + len(special)] == special
+    category = {f: rows[f]["specialist_category"] for f in special}
+    turn = {f: [g for g in special if category[g] == category[f]].index(f) for f in special}
+    assert len(special) > 2 and len(set(category.values())) > 1
+    assert chosen[2 : 2 + len(special)] == sorted(special, key=turn.__getitem__)
     others = [
         f for f, r in rows.items() if f not in (STARRED, LABELLED, *special) and 1e-4 < r["density"] < 0.1
     ]  # fmt: skip
