@@ -82,11 +82,12 @@ def _processes(session: Session) -> int:
 
 def _engine(session: Session) -> None:
     from core.engine import server
+    from core.engine.backend import Backend, ModelBackend
 
-    def backend() -> server.Backend:
+    def backend() -> Backend:
         from core import flow
 
-        return server.ModelBackend(session, flow.load_engine)
+        return ModelBackend(session, flow.load_engine)
 
     server.serve(session, backend)
 

@@ -12,8 +12,9 @@ T = TypeVar("T")
 def made(kind: type[T], values: Mapping[str, Any]) -> T:
     """The dataclass of these values: fields that are dataclasses or tuples, of whatever depth, are made too.
 
-    All else is taken as it is. Raises AttributeError, KeyError, TypeError or ValueError where the values do not fit
-    the fields, and what the dataclasses themselves raise.
+    Of several dataclasses that a field may be, it is the one that has the fields. All else is taken as it is. Raises
+    AttributeError, KeyError, TypeError or ValueError where the values do not fit the fields, and what the dataclasses
+    themselves raise.
     """
     hints = _hints(kind)
     return kind(**{name: _value(hints[name], value) for name, value in values.items()})
@@ -28,7 +29,8 @@ def _value(hint: Any, value: Any) -> Any:
     if get_origin(hint) in (Union, UnionType):
         if value is None:
             return None
-        [hint] = [one for one in get_args(hint) if one is not NoneType]
+        kinds = [one for one in get_args(hint) if one is not NoneType]
+        [hint] = kinds if len(kinds) == 1 else [one for one in kinds if _hints(one).keys() == value.keys()]
     if get_origin(hint) is tuple:
         of = get_args(hint)
         if of[1:] == (Ellipsis,):

@@ -148,6 +148,16 @@ class TokenChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NextToken:
+    """A token that might have come next, and how likely both rows' distributions made it."""
+
+    token_id: int
+    text: str
+    logprob_baseline: float
+    logprob_steered: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenReport:
     """One step of generation: a token for each row that is still going."""
 
@@ -160,6 +170,8 @@ class TokenReport:
     """KL(steered ‖ baseline) of the two next-token distributions, in nats."""
     same_context: bool
     """True while both rows have the same tokens so far, so that `kl` is the edit's effect alone."""
+    top: tuple[NextToken, ...] = ()
+    """The five likeliest tokens of each row's distribution, those that are in both once, by the likelier of the two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +183,10 @@ class FiringToken:
     counted: bool
     """False where the SAE is not defined (BOS, first of a block): `features` is empty there."""
     features: tuple[tuple[int, float], ...] = field(default=())
+    after: tuple[tuple[int, float], ...] = ()
+    """The same behind the interventions: the features of encode(x'); empty where no interventions were asked about."""
+    logprob: float | None = None
+    """ln p of this token behind those before it, under the model without interventions; None for the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

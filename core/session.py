@@ -51,6 +51,8 @@ class Session:
     control_path = property(lambda self: self.path / "control.json")
     lock_path = property(lambda self: self.path / "job.lock")
     evaluation_path = property(lambda self: self.path / "evaluation.json")
+    summary_path = property(lambda self: self.path / "summary.json")
+    report_json_path = property(lambda self: self.path / "feature_report.json")
     transfers_path = property(lambda self: self.path / "transfers.json")
     calibration_path = property(lambda self: self.path / "calibration.json")
     densities_path = property(lambda self: self.path / "densities.json")
@@ -67,6 +69,8 @@ class Session:
     labels_path = property(lambda self: self.path / "labels.jsonl")
     explanations_path = property(lambda self: self.path / "explanations.jsonl")
     steering_dir = property(lambda self: self.path / "steering")
+    experiments_dir = property(lambda self: self.steering_dir / "experiments")
+    recipes_dir = property(lambda self: self.steering_dir / "recipes")
     probes_dir = property(lambda self: self.path / "probes")
     report_dir = property(lambda self: self.path / "report")
 
@@ -236,11 +240,11 @@ class Session:
             shutil.rmtree(self.path)
 
 
-def checked_name(name: str) -> str:
-    """`name`, where it may name a session. Raises SessionError."""
+def checked_name(name: str, what: str = "a session") -> str:
+    """`name`, where it may name a session, or what else is named as sessions are. Raises SessionError."""
     if not NAME.fullmatch(name):
         raise SessionError(
-            f"{name!r} cannot name a session",
+            f"{name!r} cannot name {what}",
             hint="use small letters, digits, '.', '_' and '-', beginning with a letter or digit",
         )
     return name

@@ -4,7 +4,7 @@ Alone decides which positions count: on the others the SAE is not defined, so th
 statistic and no denominator, and steering leaves them be. Knows nothing of models beyond their `Tokenizer`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, runtime_checkable
@@ -77,7 +77,8 @@ def blocks(documents: Iterable[Document], tokenizer: Tokenizer, config: TokensCo
     nothing = np.empty((4, 0), dtype=np.int64)
     begun = nothing
     for doc, ids in _encoded(documents, tokenizer):
-        stream = np.concatenate([begun, _stream(doc, ids, tokenizer, config)], axis=1)
+        led = _led(_stream(doc, ids, tokenizer, config), doc, tokenizer, config)
+        stream = np.concatenate([begun, led], axis=1)
         pieces = list(_pieces(stream, tokenizer, config))
         unfinished = config.packing == "packed" and pieces[-1].shape[1] < config.context
         begun = pieces.pop() if unfinished else nothing
@@ -91,10 +92,15 @@ def prompt_block(text: str, tokenizer: Tokenizer, config: TokensConfig) -> Block
     """One row of any length, not padded, begun with BOS as blocks are. Raises UsageError if empty."""
     # What a shell passes on may hold broken bytes, which no tokenizer takes.
     [ids] = tokenizer.encode([text.encode("utf-8", "replace").decode("utf-8")])
-    stream = _stream(0, ids, tokenizer, config)
+    stream = _led(_stream(0, ids, tokenizer, config), 0, tokenizer, config)
     if not stream.shape[1]:
         raise UsageError("the text has no token", hint="give at least a word")
     return _block(stream, stream.shape[1], tokenizer, config)
+
+
+def whole_block(ids: Sequence[int], tokenizer: Tokenizer, config: TokensConfig) -> Block:
+    """`prompt_block` of ids that are all there is: those of a chat template, which puts a BOS where it wants one."""
+    return _block(_stream(0, ids, tokenizer, config), len(ids), tokenizer, config)
 
 
 def stacked(blocks: Iterable[Block], n: int) -> Iterator[Blocks]:
@@ -117,14 +123,14 @@ def _encoded(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[tu
         yield from ((doc, ids) for (doc, _), ids in zip(drawn, encoded, strict=True) if ids)
 
 
-def _stream(doc: int, ids: list[int], tokenizer: Tokenizer, config: TokensConfig) -> Int64[np.ndarray, "4 n"]:
-    """A document begun with BOS, as rows of ids, doc, doc_pos, and 1 where skip_special leaves it counted."""
+def _stream(doc: int, ids: Sequence[int], tokenizer: Tokenizer, config: TokensConfig) -> Int64[np.ndarray, "4 n"]:
+    """A document as rows of ids, doc, doc_pos, and 1 where skip_special leaves it counted."""
     stream = np.empty((4, len(ids)), dtype=np.int64)
     stream[0] = ids
     stream[1] = doc
     stream[2] = np.arange(len(ids))
     stream[3] = ~np.isin(stream[0], list(tokenizer.special_ids)) if config.skip_special else 1
-    return _led(stream, doc, tokenizer, config)
+    return stream
 
 
 def _led(

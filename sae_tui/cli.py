@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
         compare,
         directions,
         exchange,
+        experiment,
         features,
         labels,
         probe,
@@ -59,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     modules = (
         *(setup, runs, sweep, study, exchange, features, query, labels, directions),
-        *(probe, texts, compare, report, steer),
+        *(probe, texts, compare, report, steer, experiment),
     )
     for module in modules:
         module.add(verbs)

@@ -11,38 +11,57 @@ import sys, time, types
 
 TEXTS, PAUSE = {texts}, {pause}
 
-def load_engine(session):
-    from core.records import Progress
-    yield Progress(phase="loading the model", done=1, total=1, unit="tensors")
-    return "model", types.SimpleNamespace(d_sae=12)
-
-def made_with(model, session):
-    from core.steering.transcript import MadeWith
-    return MadeWith(model=TEXTS[0], session=session, dtype="float32", device="cpu", threads=1, torch="0")
-
 def choice(n):
     from core.records import TokenChoice
     return TokenChoice(token_id=n, text=TEXTS[n % len(TEXTS)], logprob_baseline=-1.0, logprob_steered=-2.5)
 
-def generate(model, sae, request, config, scales, now):
-    from core.records import TokenReport
-    for n in range(request.tokens):
-        now()
-        time.sleep(PAUSE)
-        yield TokenReport(index=n, baseline=choice(n), steered=choice(n + n // 4), kl=0.5, same_context=n < 4)
+class ModelBackend:
+    def __init__(self, session, load):
+        self.session = session
 
-def firing(model, sae, text, config, top, then):
-    from core.records import FiringToken
-    fires = tuple((f, 1 / (f + 1)) for f in range(min(top, 12)))
-    read = [text[i:i + 4] for i in range(0, len(text), 4)]
-    return [FiringToken(token_id=i, text=t, counted=i > 0, features=fires if i else ()) for i, t in enumerate(read)] + [
-        FiringToken(token_id=i, text=TEXTS[i % len(TEXTS)], counted=True, features=fires) for i in then
-    ]
+    def load(self):
+        from core.records import Progress
+        yield Progress(phase="loading the model", done=1, total=1, unit="tensors")
 
-flow, steering = types.ModuleType("core.flow"), types.ModuleType("core.steering.generate")
-flow.load_engine = load_engine
-steering.__dict__.update(made_with=made_with, generate=generate, firing=firing)
-sys.modules.update({{"core.flow": flow, "core.steering.generate": steering}})
+    def made_with(self, threads):
+        from core.steering.transcript import MadeWith
+        return MadeWith(
+            model=TEXTS[0], session=self.session.name, dtype="float32", device="cpu", threads=1, torch="0"
+        )
+
+    def generate(self, message, now):
+        from core.records import NextToken, TokenReport
+        for n in range(len(message.past), message.request.tokens):
+            now()
+            time.sleep(PAUSE)
+            top = tuple(
+                NextToken(token_id=i, text=text, logprob_baseline=-1.0, logprob_steered=-2.5)
+                for i, text in enumerate(TEXTS)
+            )
+            yield TokenReport(
+                index=n, baseline=choice(n), steered=choice(n + n // 4), kl=0.5, same_context=n < 4, top=top
+            )
+
+    def check(self, interventions):
+        pass
+
+    def answer(self, question):
+        from core.engine.protocol import Firing
+        from core.records import FiringToken
+        text, fires = question.text, tuple((f, 1 / (f + 1)) for f in range(min(question.top, 12)))
+        read = [text[i:i + 4] for i in range(0, len(text), 4)]
+        tokens = [
+            FiringToken(token_id=i, text=t, counted=i > 0, features=fires if i else ()) for i, t in enumerate(read)
+        ]
+        tokens += [
+            FiringToken(token_id=i, text=TEXTS[i % len(TEXTS)], counted=True, features=fires) for i in question.then
+        ]
+        return Firing(id=question.id, tokens=tuple(tokens))
+
+flow, backend = types.ModuleType("core.flow"), types.ModuleType("core.engine.backend")
+flow.load_engine = None
+backend.__dict__.update(Backend=object, ModelBackend=ModelBackend)
+sys.modules.update({{"core.flow": flow, "core.engine.backend": backend}})
 """
 
 

@@ -79,7 +79,7 @@ def attribute(
     block, position = _cut(text, model, config, position)
     ids = torch.from_numpy(block.ids[: position + 1]).to(model.device)
     yield Progress(phase="one backward pass")
-    wanted = None if target is None else _token(target, model)
+    wanted = None if target is None else one_token(target, model)
     chosen: list[int] = []
 
     def score(logits: Float[Tensor, " v"]) -> Float[Tensor, ""]:
@@ -150,7 +150,7 @@ def _in_residual(model: LanguageModel) -> bool:
     return True
 
 
-def _token(target: str, model: LanguageModel) -> int:
+def one_token(target: str, model: LanguageModel) -> int:
     """The one token that `target` is. Raises UsageError."""
     [ids] = model.tokens.encode([target.encode("utf-8", "replace").decode("utf-8")])
     if len(ids) != 1:

@@ -39,9 +39,13 @@ def build(session: Session, meta: Mapping[str, str], config: AnalysisConfig) -> 
     for left in session.path.glob(f".{session.database_path.name}.*"):
         shutil.rmtree(left, ignore_errors=True)
     files = sorted(SQL.glob("*.sql"))
+    if (session.activations_dir / "images.parquet").is_file():
+        files += sorted(SQL.glob("images/*.sql"))
     with replacing(session.database_path) as beside:
         try:
             with contextlib.closing(duckdb.connect(beside, config=_limits(beside.parent / "spill"))) as connection:
+                # In an interactive Python it would draw one of its own over ours.
+                connection.execute("SET enable_progress_bar = false")
                 _set_variables(connection, session, config)
                 for done, file in enumerate(files):
                     phase = f"computing {file.stem.partition('_')[2].replace('_', ' ')}"

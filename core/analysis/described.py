@@ -20,6 +20,8 @@ class Described:
     top_token: str | None = None
     max: float | None = None
     p99: float | None = None
+    mean: float | None = None
+    """Over all counted tokens, 0 where it is silent."""
     density: float | None = None
 
 
@@ -53,8 +55,8 @@ def found(store: Store | None, labels: Mapping[int, Label], text: str, limit: in
 
 
 def scales(features: Mapping[int, Described]) -> Scales:
-    """What p99 and max stand for."""
-    return {f: {"p99": one.p99, "max": one.max} for f, one in features.items()}
+    """What p99, max and mean stand for."""
+    return {f: {"p99": one.p99, "max": one.max, "mean": one.mean} for f, one in features.items()}
 
 
 def _described(
@@ -67,6 +69,7 @@ def _described(
             top_token=row["top_token"],
             max=row["max"],
             p99=row["p99"],
+            mean=(row["density"] or 0) * (row["mean"] or 0),
             density=row["density"],
         )
         for row in store.features(sort=sort, descending=descending, where=where, limit=limit)

@@ -1,9 +1,12 @@
 """Typed reads of a feature database: all there is about one feature, its places in the text, the clusters.
 
-Each is a query on tables that are sorted by feature, and takes milliseconds however long they are.
+Each is a query on tables that are sorted by feature, and takes milliseconds however long they are. A few rows are
+sorted and joined here: to plan a sort or a join takes DuckDB longer than to find them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from core.analysis.cursors import Cursors, records
@@ -13,17 +16,25 @@ from core.records import ContextToken, Example
 Row = dict[str, Any]
 BESIDE = ("feature", "label", "starred", "top_token", "density", "dead")
 """What is told of a feature that is beside another one: columns of `browse`."""
+UNSAID: Row = {"label": None, "note": None, "tags": None, "starred": False}
+"""Of a feature of which nobody said anything."""
 
 
 class Reads:
     """What is asked of the first session's tables. Every method raises QueryError where there is no such feature."""
 
-    def __init__(self, cursors: Cursors) -> None:
+    def __init__(self, cursors: Cursors, session: str) -> None:
+        """`session` is the name under which the first session's labels are kept."""
         self._cursors = cursors
+        self._first = session
         self.d_sae = int(self._rows("SELECT count(*) AS n FROM features")[0]["n"])
 
     def meta(self) -> dict[str, str]:
         """What the analysis stands on: model, hook, corpus, `tokens_counted` and so on."""
+        return self._meta
+
+    @cached_property
+    def _meta(self) -> dict[str, str]:
         return {row["key"]: row["value"] for row in self._rows("FROM meta")}
 
     def feature(self, feature: int) -> Row:
@@ -32,53 +43,98 @@ class Reads:
 
     def browsed_row(self, feature: int) -> Row:
         """One row of `browse`: of `features`, with what a person said of it."""
-        return self._of("FROM browse WHERE feature = $1", feature)[0]
+        return {**self.feature(feature), **self._said([feature])[feature]}
 
     def beside(self, features: Iterable[int]) -> dict[int, Row]:
         """A few features by their numbers: the columns BESIDE of each."""
-        wanted = ", ".join(str(int(feature)) for feature in features)
-        rows = self._rows(f"SELECT {', '.join(BESIDE)} FROM browse WHERE feature IN ({wanted})") if wanted else []
-        return {row["feature"]: row for row in rows}
+        wanted = sorted({int(feature) for feature in features})
+        if not wanted:
+            return {}
+        said = self._said(wanted)
+        columns = ", ".join(name for name in BESIDE if name not in UNSAID)
+        rows = self._rows(f"SELECT {columns} FROM features WHERE feature IN ({', '.join(map(str, wanted))})")
+        return {row["feature"]: {k: {**row, **said[row["feature"]]}[k] for k in BESIDE} for row in rows}
+
+    def _said(self, features: Sequence[int]) -> dict[int, Row]:
+        """What a person said of each feature, as `browse` has it."""
+        rows = self._rows(
+            "SELECT feature, nullif(label, '') AS label, nullif(note, '') AS note, tags, starred "
+            f"FROM memory.main.labels WHERE session = $1 AND feature IN ({', '.join(map(str, features))})",
+            self._first,
+        )
+        found = {row.pop("feature"): row for row in rows}
+        return {feature: found.get(feature, UNSAID) for feature in features}
 
     def logits(self, feature: int) -> list[Row]:
         """Its rows of `logits`: promoted first, then suppressed, each the strongest first."""
-        return self._of("FROM logits WHERE feature = $1 ORDER BY sign DESC, rank", feature)
+        return self._in("logits", feature, lambda row: (-row["sign"], row["rank"]))
 
     def logit_histogram(self, feature: int) -> list[Row]:
         """Its rows of `logit_histogram`, from the least; none where the hook point is not in the residual stream."""
-        return self._of("FROM logit_histogram WHERE feature = $1 ORDER BY bin", feature)
+        return self._in("logit_histogram", feature, itemgetter("bin"))
 
     def neighbours(self, feature: int) -> list[Row]:
         """Its rows of `neighbours`, the most alike first."""
-        return self._of("FROM neighbours WHERE feature = $1 ORDER BY rank", feature)
+        return self._in("neighbours", feature, itemgetter("rank"))
 
     def coactivations(self, feature: int) -> list[Row]:
         """Its rows of `coactivations`, the largest Jaccard index first."""
-        return self._of("FROM coactivations WHERE feature = $1 ORDER BY rank", feature)
+        return self._in("coactivations", feature, itemgetter("rank"))
+
+    def together(self, feature: int, other: int) -> Row:
+        """On how many tokens each of two features fires, `n_one` and `n_other`, and on how many both do, `n`.
+
+        Of any two, of which `coactivations` has only those that fire together most.
+        """
+        self._check(other)
+        return self._of(
+            """
+            SELECT
+                (SELECT count(*) FROM activations WHERE feature = $1) AS n_one,
+                (SELECT count(*) FROM activations WHERE feature = $2) AS n_other,
+                (SELECT count(*) FROM activations a JOIN activations b USING (token_idx)
+                 WHERE a.feature = $1 AND b.feature = $2) AS n
+            """,
+            feature,
+            other,
+        )[0]
+
+    def alike_in_density(self, feature: int, factor: float) -> list[int]:
+        """The other features whose density is within a factor of its; none where it never fired."""
+        rows = self._of(
+            """
+            SELECT o.feature FROM features f JOIN features o
+            ON o.density BETWEEN f.density / $2 AND f.density * $2 AND o.feature <> f.feature AND NOT o.dead
+            WHERE f.feature = $1 ORDER BY o.feature
+            """,
+            feature,
+            factor,
+        )
+        return [row["feature"] for row in rows]
 
     def categories(self, feature: int) -> list[Row]:
         """Its rows of `feature_categories`, the densest first; none where the text has no categories."""
-        return self._of("FROM feature_categories WHERE feature = $1 ORDER BY density DESC, category", feature)
+        return self._in("feature_categories", feature, lambda row: (-row["density"], row["category"]))
 
     def emergence(self, feature: int) -> list[Row]:
         """Its rows of `snapshots`, the first step first; none where the training took none."""
-        return self._of("FROM snapshots WHERE feature = $1 ORDER BY step", feature)
+        return self._in("snapshots", feature, itemgetter("step"))
 
     def alignment(self, feature: int) -> list[Row]:
         """Its rows of `alignment`, the largest entry of its decoder direction first."""
-        return self._of("FROM alignment WHERE feature = $1 ORDER BY rank", feature)
+        return self._in("alignment", feature, itemgetter("rank"))
 
     def correlations(self, feature: int) -> list[Row]:
         """Its rows of `correlations`, the strongest first."""
-        return self._of("FROM correlations WHERE feature = $1 ORDER BY rank", feature)
+        return self._in("correlations", feature, itemgetter("rank"))
 
     def top_tokens(self, feature: int) -> list[Row]:
         """Its rows of `feature_tokens`, the most frequent first."""
-        return self._of("FROM feature_tokens WHERE feature = $1 ORDER BY n DESC, token_id", feature)
+        return self._in("feature_tokens", feature, lambda row: (-row["n"], row["token_id"]))
 
     def histogram(self, feature: int) -> list[Row]:
         """Its rows of `histogram`, from the weakest; none where it never fired."""
-        return self._of("FROM histogram WHERE feature = $1 ORDER BY bin", feature)
+        return self._in("histogram", feature, itemgetter("bin"))
 
     def clusters(self) -> list[Row]:
         """The rows of `clusters` by number: the clusters themselves, the largest first, then the pairs of the tree."""
@@ -89,12 +145,21 @@ class Reads:
         return next(iter(self._rows("FROM clusters WHERE cluster = $1", cluster)), None)
 
     def scales(self, features: Iterable[int]) -> dict[int, dict[str, float | None]]:
-        """`p99` and `max` of each feature's active values, in which steering counts; None where it never fired."""
+        """`p99` and `max` of each feature's active values, in which steering counts; None where it never fired.
+
+        `mean` is over all counted tokens, those where it is silent included: `density · mean of its active values`.
+        """
         wanted = list(features)
         for feature in wanted:
             self._check(feature)
-        rows = self._rows("SELECT feature, p99, max FROM features WHERE list_contains($1, feature)", wanted)
-        return {row["feature"]: {"p99": row["p99"], "max": row["max"]} for row in rows}
+        rows = self._rows(
+            """
+            SELECT feature, p99, max, density * coalesce(mean, 0) AS mean
+            FROM features WHERE list_contains($1, feature)
+            """,
+            wanted,
+        )
+        return {row["feature"]: {name: row[name] for name in ("p99", "max", "mean")} for row in rows}
 
     def examples(
         self, feature: int, band: int | None = None, limit: int | None = None, context: int = 16
@@ -103,44 +168,44 @@ class Reads:
 
         Each with up to `context` tokens of its document on both sides and the feature's activations on them.
         """
-        found = self._of(
-            """
-            SELECT e.band, e.rank, e.token_idx, e.value, t.doc, d.source, d.category
-            FROM examples e JOIN tokens t USING (token_idx) JOIN documents d USING (doc)
-            WHERE feature = $1 AND ($2 IS NULL OR band = $2) AND ($3 IS NULL OR rank < $3)
-            ORDER BY band, rank
-            """,
-            feature,
-            band,
-            limit,
-        )
+        found = [
+            row
+            for row in self._in("examples", feature, lambda row: (row["band"], row["rank"]))
+            if (band is None or row["band"] == band) and (limit is None or row["rank"] < limit)
+        ]
+        wanted = sorted({i for e in found for i in range(e["token_idx"] - context, e["token_idx"] + context + 1)})
         with self._cursors.one() as cursor:
+            fires = dict(
+                cursor.execute(
+                    "SELECT token_idx, value FROM activations SEMI JOIN (SELECT unnest($2) AS token_idx) "
+                    "USING (token_idx) WHERE feature = $1",
+                    [feature, wanted],
+                ).fetchall()
+            )
             cursor.execute(
-                """
-                WITH near AS (
-                    SELECT DISTINCT unnest(range(token_idx - $4, token_idx + $4 + 1)) AS token_idx
-                    FROM examples
-                    WHERE feature = $1 AND ($2 IS NULL OR band = $2) AND ($3 IS NULL OR rank < $3)
-                )
-                SELECT t.token_idx, t.doc, t.doc_pos, t.token_id, t.text, coalesce(a.value, 0)
-                FROM tokens t JOIN near USING (token_idx)
-                LEFT JOIN (SELECT token_idx, value FROM activations WHERE feature = $1) a USING (token_idx)
-                """,
-                [feature, band, limit, context],
+                "SELECT token_idx, doc, doc_pos, token_id, text FROM tokens "
+                "SEMI JOIN (SELECT unnest($1) AS token_idx) USING (token_idx)",
+                [wanted],
             )
             # A place stands in many contexts, so each is made once: this is most of the time a card takes.
             places = {
-                at: (doc, doc_pos, ContextToken(token_idx=at, token_id=token_id, text=text, value=value))
-                for at, doc, doc_pos, token_id, text, value in cursor.fetchall()
+                at: (doc, doc_pos, ContextToken(token_idx=at, token_id=token, text=text, value=fires.get(at, 0.0)))
+                for at, doc, doc_pos, token, text in cursor.fetchall()
+            }
+            docs = {places[e["token_idx"]][0] for e in found}
+            cursor.execute("SELECT doc, source, category FROM documents WHERE list_contains($1, doc)", [sorted(docs)])
+            told = {
+                doc: {"doc": doc, "source": source, "category": category} for doc, source, category in cursor.fetchall()
             }
         return [
             Example(
-                **example,
+                **{k: v for k, v in example.items() if k != "feature"},
+                **told[places[example["token_idx"]][0]],
                 tokens=tuple(
                     place[2]
                     for i in range(example["token_idx"] - context, example["token_idx"] + context + 1)
                     if (place := places.get(i)) is not None
-                    and place[0] == example["doc"]
+                    and place[0] == places[example["token_idx"]][0]
                     and (place[1] is not None or i == example["token_idx"])
                 ),
             )
@@ -208,7 +273,14 @@ class Reads:
 
     def bands(self) -> int:
         """How many bands below the top `examples` has: equal intervals of (0, max], numbered from the highest."""
+        return self._bands
+
+    @cached_property
+    def _bands(self) -> int:
         return int(self._rows("SELECT coalesce(max(band), 0) AS n FROM examples")[0]["n"])
+
+    def _in(self, table: str, feature: int, order: Callable[[Row], Any]) -> list[Row]:
+        return sorted(self._of(f"FROM {table} WHERE feature = $1", feature), key=order)
 
     def _of(self, sql: str, feature: int, *parameters: Any) -> list[Row]:
         self._check(feature)

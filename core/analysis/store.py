@@ -50,7 +50,7 @@ class Store(Reads):
         """`stamps`: `labels.stamps` of before the labels were loaded."""
         self._connection = connection
         self._sessions = sessions
-        super().__init__(Cursors(connection))
+        super().__init__(Cursors(connection), sessions[0].name)
         self._labelling = threading.Lock()
         self._labels_seen = stamps
         self.labelled = 0
@@ -191,8 +191,8 @@ class Store(Reads):
 
 
 def strengths(session: Session, interventions: Iterable[Intervention]) -> Scales | None:
-    """What multiples of p99 and max stand for in `interventions`; None where none is used or nothing is analysed."""
-    features = sorted({edit.feature for edit in interventions if edit.unit != "raw"})
+    """p99, max and mean of the features whose interventions need one; None where none does, or nothing is analysed."""
+    features = sorted({edit.feature for edit in interventions if edit.needs})
     if not features or not session.database_path.is_file():
         return None
     with Store.open([session]) as store:

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.analysis import asking, attribution
 from core.analysis.given import gathered
+from core.analysis.store import strengths
 from core.engine import protocol
 from core.session import Session
-from core.steering import generate
+from core.steering import firing
+from core.steering.request import GenerationRequest
 
 if TYPE_CHECKING:
     from core.models.language import LanguageModel
@@ -21,7 +23,15 @@ def answer(model: "LanguageModel", sae: "SAE", session: Session, question: proto
     config = session.config().tokens
     match question:
         case protocol.Tokens(id=n):
-            tokens = generate.firing(model, sae, question.text, config, question.top, question.then)
+            request = GenerationRequest(
+                prompt=question.text, interventions=question.interventions, mode=question.mode, chat=question.chat,
+                system=question.system,
+            )  # fmt: skip
+            edits = [edit for held in (request, *question.changes) for edit in held.interventions]
+            tokens = firing.firing(
+                model, sae, request, config, strengths(session, edits), changes=question.changes, then=question.then,
+                top=question.top,
+            )  # fmt: skip
             return protocol.Firing(id=n, tokens=tuple(tokens))
         case protocol.Concept(id=n):
             texts, contrast = gathered((), question.texts), gathered((), question.contrast)

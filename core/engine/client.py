@@ -12,10 +12,12 @@ from core import errors
 from core.engine import protocol
 from core.engine.process import Process
 from core.errors import EngineError, SaeTuiError
+from core.experiments.requests import Request as Wanted
 from core.records import Attribution, ConceptFound, FiringToken, Progress, TextReading
 from core.session import Session
-from core.steering.interventions import GenerationRequest, Intervention
-from core.steering.transcript import Change
+from core.steering.interventions import Intervention, Mode
+from core.steering.request import GenerationRequest
+from core.steering.transcript import Change, Past
 
 A = TypeVar("A", bound=protocol.Answer)
 
@@ -50,14 +52,24 @@ class Engine:
         """Load model and SAE ahead of need: Loading events, then Done. Raises as `generate` does."""
         return self._ask(lambda n: protocol.Load(id=n))
 
-    def generate(self, request: GenerationRequest, changes: Sequence[Change] = ()) -> Iterator[protocol.Event]:
+    def generate(
+        self, request: GenerationRequest, changes: Sequence[Change] = (), *, past: Past = (), steps: int | None = None,
+        threads: int | None = None,
+    ) -> Iterator[protocol.Event]:  # fmt: skip
         """Loading events where it must load, then Started, a Step for each token, and Done.
 
-        `changes` replace the request's interventions while it streams, each from the token of its index on, as
-        `change` does: then a Changed comes ahead of that token's Step. A change that cannot be is a Refused.
+        `changes` replace the request's interventions and sampling, each from the token of its index on; other
+        interventions than before come as a Changed ahead of that token's Step, as those of `change` do. A change that
+        cannot be is a Refused. `past` are tokens that were generated before, under the changes up to there: it goes on
+        behind them, with Loading events where they must be read again, and for `steps` tokens at most. `threads` are
+        those of a transcript that is replayed. Whoever asks keeps all of this: the engine may have died in between.
         Raises EngineError where the engine dies or is busy, and what the engine says is wrong.
         """
-        return self._ask(lambda n: protocol.Generate(id=n, request=request, changes=tuple(changes)))
+        return self._ask(
+            lambda n: protocol.Generate(
+                id=n, request=request, changes=tuple(changes), past=tuple(past), steps=steps, threads=threads
+            )
+        )
 
     def change(self, interventions: Sequence[Intervention]) -> bool:
         """Give the generation that runs other interventions, from its next token on; whether one runs.
@@ -66,12 +78,22 @@ class Engine:
         """
         return self._process is not None and self._process.change(tuple(interventions))
 
-    def firing(self, text: str, top: int = 10, then: Sequence[int] = ()) -> tuple[FiringToken, ...]:
-        """The tokens of a text, and those that come `then`, and the `top` features on each.
+    def firing(
+        self, text: str, top: int = 10, then: Sequence[int] = (), *, interventions: Sequence[Intervention] = (),
+        changes: Sequence[Change] = (), mode: Mode = "error-kept", chat: bool = False, system: str = "",
+    ) -> tuple[FiringToken, ...]:  # fmt: skip
+        """The tokens of a text, and those that come `then`, the `top` features on each, and how likely it was.
 
-        `()` where stopped. Raises as `generate`.
+        With interventions (and the changes made of them while `then` was generated) also the features behind them. The
+        text is a prompt as GenerationRequest has it. `()` where stopped. Raises as `generate`.
         """
-        answer = self._answer(lambda n: protocol.Tokens(id=n, text=text, top=top, then=tuple(then)), protocol.Firing)
+        answer = self._answer(
+            lambda n: protocol.Tokens(
+                id=n, text=text, top=top, then=tuple(then), interventions=tuple(interventions), changes=tuple(changes),
+                mode=mode, chat=chat, system=system,
+            ),
+            protocol.Firing,
+        )  # fmt: skip
         return answer.tokens if answer else ()
 
     def concept(
@@ -110,6 +132,13 @@ class Engine:
         """One feature on each token of each text; `()` where stopped. Raises as `generate`."""
         answer = self._answer(lambda n: protocol.Read(id=n, texts=tuple(texts), feature=feature), protocol.WasRead)
         return answer.readings if answer else ()
+
+    def experiment(self, request: Wanted) -> Iterator[protocol.Event]:
+        """Loading events, Started, more of them with how far it is, a Measured whenever more of it is whole, and Done.
+
+        Raises as `generate`.
+        """
+        return self._ask(lambda n: protocol.Experiment(id=n, request=request))
 
     def ping(self, timeout_s: float = 1.0) -> bool:
         """Whether the engine lives and hears."""

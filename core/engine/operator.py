@@ -11,17 +11,25 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from core.engine import protocol
+from core.experiments.requests import Request as Wanted
 from core.records import Attribution, ConceptFound, FiringToken, TextReading
-from core.steering.interventions import GenerationRequest, Intervention
-from core.steering.transcript import Change
+from core.steering.interventions import Intervention, Mode
+from core.steering.request import GenerationRequest
+from core.steering.transcript import Change, Past
 
 
 class AnyEngine(Protocol):
     """What is needed of core.engine.client.Engine."""
 
     def load(self) -> Iterator[protocol.Event]: ...  # noqa: D102
-    def generate(self, request: GenerationRequest, changes: Sequence[Change] = ()) -> Iterator[protocol.Event]: ...  # noqa: D102
-    def firing(self, text: str, top: int = 10, then: Sequence[int] = ()) -> tuple[FiringToken, ...]: ...  # noqa: D102
+    def generate(  # noqa: D102
+        self, request: GenerationRequest, changes: Sequence[Change] = (), *, past: Past = (), steps: int | None = None,
+        threads: int | None = None,
+    ) -> Iterator[protocol.Event]: ...  # fmt: skip
+    def firing(  # noqa: D102
+        self, text: str, top: int = 10, then: Sequence[int] = (), *, interventions: Sequence[Intervention] = (),
+        changes: Sequence[Change] = (), mode: Mode = "error-kept", chat: bool = False, system: str = "",
+    ) -> tuple[FiringToken, ...]: ...  # fmt: skip
     def concept(  # noqa: D102
         self, texts: Sequence[str], contrast: Sequence[str] = (), *, strong: str | None = None, top: int = 20
     ) -> ConceptFound | None: ...
@@ -35,6 +43,7 @@ class AnyEngine(Protocol):
         top: int = 20,
     ) -> Attribution | None: ...
     def reading(self, texts: Sequence[str], feature: int) -> tuple[TextReading, ...]: ...  # noqa: D102
+    def experiment(self, request: Wanted) -> Iterator[protocol.Event]: ...  # noqa: D102
     def change(self, interventions: Sequence[Intervention]) -> bool: ...  # noqa: D102
     def stop(self) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
@@ -77,13 +86,24 @@ class Operator:
         """Load model and SAE ahead of need."""
         self._asked.put((key, self._engine.load))
 
-    def generate(self, key: Any, request: GenerationRequest) -> None:
+    def generate(
+        self, key: Any, request: GenerationRequest, changes: Sequence[Change] = (), *, past: Past = (),
+        steps: int | None = None,
+    ) -> None:  # fmt: skip
         """Generate; its events are told one by one."""
-        self._asked.put((key, lambda: self._engine.generate(request)))
+        self._asked.put((key, lambda: self._engine.generate(request, changes, past=past, steps=steps)))
 
-    def firing(self, key: Any, text: str, top: int, then: Sequence[int] = ()) -> None:
+    def firing(
+        self, key: Any, text: str, top: int, then: Sequence[int] = (), *, interventions: Sequence[Intervention] = (),
+        changes: Sequence[Change] = (), mode: Mode = "error-kept", chat: bool = False, system: str = "",
+    ) -> None:  # fmt: skip
         """The tokens of a text and what fires on them, told as one tuple."""
-        self._question(key, lambda: self._engine.firing(text, top, then))
+        self._question(
+            key,
+            lambda: self._engine.firing(
+                text, top, then, interventions=interventions, changes=changes, mode=mode, chat=chat, system=system
+            ),
+        )
 
     def concept(
         self, key: Any, texts: Sequence[str], contrast: Sequence[str], *, strong: str | None = None, top: int = 20
@@ -101,6 +121,10 @@ class Operator:
     def reading(self, key: Any, texts: Sequence[str], feature: int) -> None:
         """One feature on each token of each text, told as one Readings, which is empty where stopped."""
         self._question(key, lambda: Readings(feature, self._engine.reading(texts, feature)))
+
+    def experiment(self, key: Any, request: Wanted) -> None:
+        """Measure what steering does; its events are told one by one."""
+        self._asked.put((key, lambda: self._engine.experiment(request)))
 
     def change(self, interventions: Sequence[Intervention]) -> None:
         """Other interventions for the generation that runs."""

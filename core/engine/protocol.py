@@ -9,9 +9,12 @@ import json
 from dataclasses import asdict, dataclass
 from typing import get_args
 
+from core.experiments.records import Outcome
+from core.experiments.requests import Request as Wanted
 from core.plain import made
 from core.records import Attribution, ConceptFound, FiringToken, Progress, TextReading, TokenReport
-from core.steering.interventions import GenerationRequest, Intervention
+from core.steering.interventions import Intervention, Mode
+from core.steering.request import GenerationRequest
 from core.steering.transcript import Change as Held
 from core.steering.transcript import MadeWith
 
@@ -25,12 +28,18 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
-    """Answered by a Step for each token."""
+    """Answered by a Step for each token that is not in `past`."""
 
     id: int
     request: GenerationRequest
     changes: tuple[Held, ...] = ()
-    """What replaces its interventions while it streams: a replay's."""
+    """What replaces its interventions and sampling, by index: those that held in the past, and a replay's."""
+    past: tuple[tuple[int | None, int | None], ...] = ()
+    """Tokens chosen already: as transcripts have a Past."""
+    steps: int | None = None
+    """New tokens at most; None: up to `request.tokens`, the past included."""
+    threads: int | None = None
+    """With how many threads to compute, as a transcript has it; None: as this machine does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +56,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """Which features fire on a text; answered by Firing."""
+    """Which features fire on a text, and what interventions make of them; answered by Firing."""
 
     id: int
     text: str
@@ -55,6 +64,14 @@ class Tokens:
     """Features for each token."""
     then: tuple[int, ...] = ()
     """Token ids that come after the text, such as those that were generated."""
+    interventions: tuple[Intervention, ...] = ()
+    """With these each token has `after` too."""
+    changes: tuple[Held, ...] = ()
+    """What replaced them while `then` was generated."""
+    mode: Mode = "error-kept"
+    chat: bool = False
+    """The text is a user's turn in the model's chat template, as GenerationRequest has it."""
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +111,14 @@ class Read:
     id: int
     texts: tuple[str, ...]
     feature: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """Measure what steering does; answered by Loadings and by a Measured whenever more of it is whole."""
+
+    id: int
+    request: Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +213,14 @@ class WasRead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What an experiment has found so far; the last is all of it."""
+
+    id: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """The request has ended: by itself, or because it was stopped."""
 
@@ -215,9 +248,9 @@ class Pong:
 
 Question = Tokens | Concept | Attribute | Read
 """A request that is answered by one event."""
-Request = Load | Generate | Change | Question | Stop | Ping
+Request = Load | Generate | Change | Question | Experiment | Stop | Ping
 Answer = Firing | Found | Attributed | WasRead
-Event = Loading | Started | Step | Changed | Refused | Answer | Done | Failed | Pong
+Event = Loading | Started | Step | Changed | Refused | Answer | Measured | Done | Failed | Pong
 
 _KINDS: dict[str, type[Request | Event]] = {kind.__name__: kind for kind in (*get_args(Request), *get_args(Event))}
 

@@ -1,7 +1,7 @@
 """The engine: a process that holds a model and an SAE, and answers requests on a pipe.
 
 It ends when its requests end: when whoever asks is gone, however it went. Nothing a library prints reaches
-the protocol. Knows of the work only what `Backend` says.
+the protocol. Knows of the work only what `core.engine.backend` says.
 """
 
 import contextlib
@@ -11,90 +11,21 @@ import queue
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from core.engine import protocol
+from core.engine.backend import Backend
 from core.errors import SaeTuiError, sentence
+from core.experiments.records import Outcome
 from core.records import Progress, TokenReport
 from core.session import Session
-from core.steering.interventions import GenerationRequest, Intervention, resolve
-from core.steering.transcript import MadeWith, Recorder
+from core.steering.interventions import Intervention
+from core.steering.transcript import Recorder, held
 
 T = TypeVar("T")
-Loader = Generator[Progress, None, tuple[Any, Any]]
-"""Its return value: the language model and the SAE."""
-
-
-class Backend(Protocol):
-    """The work. Whatever may take long yields, and ends when it is closed."""
-
-    def load(self) -> Generator[Progress, None, None]:
-        """protocol.Load all there is to load."""
-        ...
-
-    def made_with(self) -> MadeWith:
-        """What a transcript must record of this process."""
-        ...
-
-    def generate(
-        self, request: GenerationRequest, now: Callable[[], Sequence[Intervention]]
-    ) -> Generator[TokenReport, None, None]:
-        """A report for each token; `now`, called once before each, are the interventions that hold for it."""
-        ...
-
-    def check(self, interventions: Sequence[Intervention]) -> None:
-        """Raise what keeps the generation that runs from taking these, from any thread; after it, it can."""
-        ...
-
-    def answer(self, question: protocol.Question) -> protocol.Answer:
-        """The answer, whole."""
-        ...
-
-
-class ModelBackend:
-    """A session's model and SAE, and the scales of its features where they were analysed."""
-
-    def __init__(self, session: Session, load: Callable[[Session], Loader]) -> None:
-        # torch and duckdb: here and not on demand, for an import that a stop interrupts cannot be taken up again.
-        from core.analysis.store import strengths
-        from core.engine import answers
-        from core.steering import generate
-
-        self._session = session
-        self._load = load
-        self._scales: dict[int, Mapping[str, float | None]] = {}
-        self._steering, self._strengths, self._answers = generate, strengths, answers
-        self._config = session.config().tokens
-
-    def load(self) -> Generator[Progress, None, None]:
-        """Model and SAE, from the session's configuration and folder."""
-        self._model, self._sae = yield from self._load(self._session)
-
-    def made_with(self) -> MadeWith:
-        """What this process computes with."""
-        return self._steering.made_with(self._model, self._session.name)
-
-    def generate(
-        self, request: GenerationRequest, now: Callable[[], Sequence[Intervention]]
-    ) -> Generator[TokenReport, None, None]:
-        """Baseline and steered text."""
-        self._scales = {}  # as the database has them now
-        self.check(request.interventions)
-        return self._steering.generate(self._model, self._sae, request, self._config, self._scales, now)
-
-    def check(self, interventions: Sequence[Intervention]) -> None:
-        """Look up what their units stand for, where it is not known yet, and see that each can be resolved."""
-        new = [edit for edit in interventions if edit.feature not in self._scales]
-        self._scales.update(self._strengths(self._session, new) or {})
-        scales = self._scales if self._session.database_path.is_file() else None
-        resolve(interventions, scales, self._sae.d_sae)
-
-    def answer(self, question: protocol.Question) -> protocol.Answer:
-        """What is asked about texts."""
-        return self._answers.answer(self._model, self._sae, self._session, question)
 
 
 def serve(session: Session, make_backend: Callable[[], Backend]) -> None:
@@ -152,7 +83,7 @@ class _Server:
                 self._hear_change(message)
             case protocol.Ping():
                 self._send(protocol.Pong(id=message.id))
-            case _ if isinstance(message, protocol.Load | protocol.Generate | protocol.Question):
+            case _ if isinstance(message, protocol.Load | protocol.Generate | protocol.Question | protocol.Experiment):
                 self._waiting.put(message)
 
     def _serve(self, message: protocol.Request, backend: Backend) -> None:
@@ -180,33 +111,43 @@ class _Server:
 
     def _answer(self, message: protocol.Request, backend: Backend) -> bool:
         """Whether the request was served to its end, rather than stopped."""
-        self._send(protocol.Started(id=message.id, made_with=backend.made_with()))
+        threads = message.threads if isinstance(message, protocol.Generate) else None
+        self._send(protocol.Started(id=message.id, made_with=backend.made_with(threads)))
         match message:
             case protocol.Generate():
                 return self._generate(message, backend)
             case protocol.Tokens() | protocol.Concept() | protocol.Attribute() | protocol.Read():
                 return self._each((backend.answer(question) for question in [message]), lambda answer: [answer])
+            case protocol.Experiment():
+                return self._each(backend.experiment(message.request), self._measured)
         return True
+
+    def _measured(self, item: Progress | Outcome) -> list[protocol.Event]:
+        if isinstance(item, Progress):
+            return [protocol.Loading(id=self._current, progress=item)]
+        return [protocol.Measured(id=self._current, outcome=item)]
 
     def _generate(self, message: protocol.Generate, backend: Backend) -> bool:
         """As `_answer`. What changes on the way is told ahead of the first token it holds for."""
-        recorder = Recorder(self._now(message))
-        told, held = 0, message.request.interventions
+        begin = len(message.past)
+        recorder = Recorder(self._now(message), begin)
+        told, interventions = 0, held(message.request, message.changes, begin)[0]
 
-        def events(report: TokenReport) -> Iterator[protocol.Event]:
-            nonlocal told, held
+        def events(item: TokenReport | Progress) -> Iterator[protocol.Event]:
+            nonlocal told, interventions
+            if isinstance(item, Progress):
+                yield protocol.Loading(id=message.id, progress=item)
+                return
             for change in recorder.changes[told:]:
-                if change.interventions != held:
-                    held = change.interventions
-                    yield protocol.Changed(id=message.id, index=change.index, interventions=held)
+                if change.interventions != interventions:
+                    interventions = change.interventions
+                    yield protocol.Changed(id=message.id, index=change.index, interventions=interventions)
             told = len(recorder.changes)
-            yield protocol.Step(id=message.id, report=report)
+            yield protocol.Step(id=message.id, report=item)
 
         with self._changing:
-            self._wanted = message.request.interventions
-            steps = backend.generate(message.request, recorder)
-            for change in message.changes:
-                backend.check(change.interventions)
+            self._wanted = interventions
+            steps = _at_most(message.steps, backend.generate(message, recorder))
             self._generating = message.id
             if self._change and self._change.id == message.id:
                 self._take_change(self._change, backend)
@@ -217,9 +158,10 @@ class _Server:
                 self._generating = 0
 
     def _now(self, message: protocol.Generate) -> Callable[[], tuple[Intervention, ...]]:
-        """The interventions for one token after another: those wanted last, by the request or by a person."""
-        changes = {change.index: change.interventions for change in message.changes}
-        indices = itertools.count()
+        """The interventions for one new token after another: those wanted last, by the request or by a person."""
+        begin = len(message.past)
+        changes = {change.index: change.interventions for change in message.changes if change.index > begin}
+        indices = itertools.count(begin)
 
         def now() -> tuple[Intervention, ...]:
             if (index := next(indices)) in changes:
@@ -277,6 +219,19 @@ class _Server:
                 self._events.flush()
             except BrokenPipeError:
                 os._exit(0)
+
+
+def _at_most(n: int | None, items: Generator[Any, None, None]) -> Generator[Any, None, None]:
+    """What comes up to the n-th report."""
+    with contextlib.closing(items):
+        reports = 0
+        while n is None or reports < n:
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            reports += isinstance(item, TokenReport)
+            yield item
 
 
 def _told(error: Exception) -> dict[str, str]:

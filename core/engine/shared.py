@@ -9,10 +9,12 @@ from typing import TypeVar
 
 from core.engine import protocol
 from core.engine.operator import AnyEngine
+from core.experiments.requests import Request as Wanted
 from core.records import Attribution, ConceptFound, FiringToken, TextReading
 from core.session import Session
-from core.steering.interventions import GenerationRequest, Intervention
-from core.steering.transcript import Change
+from core.steering.interventions import Intervention, Mode
+from core.steering.request import GenerationRequest
+from core.steering.transcript import Change, Past
 
 T = TypeVar("T")
 
@@ -68,13 +70,26 @@ class Share:
         """As Engine.load, when its turn comes."""
         return self._streamed(self._used.engine.load)
 
-    def generate(self, request: GenerationRequest, changes: Sequence[Change] = ()) -> Iterator[protocol.Event]:
+    def generate(
+        self, request: GenerationRequest, changes: Sequence[Change] = (), *, past: Past = (), steps: int | None = None,
+        threads: int | None = None,
+    ) -> Iterator[protocol.Event]:  # fmt: skip
         """As Engine.generate, when its turn comes."""
-        return self._streamed(lambda: self._used.engine.generate(request, changes))
+        engine = self._used.engine
+        return self._streamed(lambda: engine.generate(request, changes, past=past, steps=steps, threads=threads))
 
-    def firing(self, text: str, top: int = 10, then: Sequence[int] = ()) -> tuple[FiringToken, ...]:
+    def firing(
+        self, text: str, top: int = 10, then: Sequence[int] = (), *, interventions: Sequence[Intervention] = (),
+        changes: Sequence[Change] = (), mode: Mode = "error-kept", chat: bool = False, system: str = "",
+    ) -> tuple[FiringToken, ...]:  # fmt: skip
         """As Engine.firing, when its turn comes."""
-        return self._answered(lambda: self._used.engine.firing(text, top, then), ())
+        engine = self._used.engine
+        return self._answered(
+            lambda: engine.firing(
+                text, top, then, interventions=interventions, changes=changes, mode=mode, chat=chat, system=system
+            ),
+            (),
+        )
 
     def concept(
         self, texts: Sequence[str], contrast: Sequence[str] = (), *, strong: str | None = None, top: int = 20
@@ -93,6 +108,10 @@ class Share:
     def reading(self, texts: Sequence[str], feature: int) -> tuple[TextReading, ...]:
         """As Engine.reading, when its turn comes."""
         return self._answered(lambda: self._used.engine.reading(texts, feature), ())
+
+    def experiment(self, request: Wanted) -> Iterator[protocol.Event]:
+        """As Engine.experiment, when its turn comes."""
+        return self._streamed(lambda: self._used.engine.experiment(request))
 
     def change(self, interventions: Sequence[Intervention]) -> bool:
         """As Engine.change, of a generation of one's own."""

@@ -6,16 +6,18 @@ at its hook point and lets a function edit them there.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer
 
-from core.errors import ModelError, nearest
-from core.models.bridge import PROBE, boot, names, process, use_native_attention
+from core.errors import ModelError, UsageError, nearest
+from core.models.bridge import PROBE, boot, hooked, names, native, parts, process, use_native_attention
 from core.processing import Processing
 
 Edit = Callable[[Tensor], Tensor]
@@ -40,6 +42,19 @@ class TextTokenizer:
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text."""
         return self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+    def chat(self, turns: Sequence[tuple[str, str]], *, answer: bool) -> str:
+        """Turns (role, text) in the model's chat template, as text; with `answer` the head of the assistant's turn.
+
+        Raises UsageError where the model has no template, and where its template does not take such turns.
+        """
+        if not self._tokenizer.chat_template:
+            raise UsageError("this model has no chat template", hint="give the prompt as plain text")
+        messages = [{"role": role, "content": text} for role, text in turns]
+        try:
+            return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer))
+        except Exception as error:  # a template is a program of its own
+            raise UsageError("the model's chat template does not take this chat", hint=str(error)) from error
 
     def text(self, token_id: int) -> str:
         """One token as text; part of a character reads as U+FFFD.
@@ -88,6 +103,9 @@ class LanguageModel:
         # The wrapped attention would compute with weights of its own beside those that were processed.
         if "attn" not in hook and processing == "none":
             use_native_attention(self.bridge, attention)
+        self._point: Any = self.bridge.hook_dict[hook]
+        # Processed weights are the bridge's own, which the model's modules do not have.
+        self._unread = parts(self.bridge, hook) if self.layer is not None and processing == "none" else []
 
     @torch.no_grad()
     def activations(self, ids: Int[Tensor, "b t"]) -> Float[Tensor, "b t d_in"]:
@@ -97,6 +115,10 @@ class LanguageModel:
             stop = None if self.layer is None else self.layer + 1
             self.bridge(ids, return_type=None, stop_at_layer=stop)
         return self._flat(found[0])
+
+    def token_ids(self, ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """What statistics count by: the tokens as they are."""
+        return ids
 
     @torch.no_grad()
     def next_logits(
@@ -109,12 +131,22 @@ class LanguageModel:
         """
         arguments: dict[str, Any] = {"return_type": "logits_and_cache", "logits_to_keep": 1}
         arguments |= {"use_cache": True} if cache is None else {"past_key_values": cache}
-        if edit is None:
+        with native(self._unread), nullcontext() if edit is None else self._editing(edit):
             logits, cache = self.bridge(ids, **arguments)
-        else:
-            with self._editing(edit):
-                logits, cache = self.bridge(ids, **arguments)
         return logits[:, -1].float(), cache
+
+    def cropped(self, cache: Any, length: int) -> Any:
+        """The cache with only its first `length` tokens, in place; None where it does not keep them all.
+
+        A sliding window forgets what left it. A call that was interrupted may have added to some layers only.
+        """
+        layers = getattr(cache, "layers", ())
+        if not layers or any(type(layer) is not DynamicLayer or layer.get_seq_length() < length for layer in layers):
+            return None
+        for layer in layers:
+            if layer.get_seq_length() > length:
+                layer.crop(length - layer.get_seq_length())
+        return cache
 
     @torch.no_grad()
     def split_pass(self, ids: Int[Tensor, "b t"]) -> "SplitPass":
@@ -197,7 +229,7 @@ class LanguageModel:
             fired += 1
             return edit(self._flat(x)).reshape(x.shape).to(x.dtype)
 
-        with self.bridge.hooks(fwd_hooks=[(self.hook, hook)]):
+        with hooked(self._point, hook):
             yield
         if fired == 0:
             raise ModelError(f"the hook point {self.hook} did not fire: nothing was edited")

@@ -1,28 +1,47 @@
 """The lines people type to steer: what `/amplify 12 4` or `/seed 3` asks for, and what a line may go on with.
 
-Owns the commands' names, their arguments and their help. Knows no feature database: which features there are to
-complete is the asker's to look up.
+Owns the commands' names, their arguments and their help. Knows no feature database and no recipes: which features and
+which recipes there are to complete is the asker's to look up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from core.errors import UsageError, nearest
-from core.steering.interventions import MODES, NAMES, GenerationRequest, Intervention, checked_where, from_command
+from core.steering.interventions import AT, MODES, NAMES, Intervention, from_command
+from core.steering.places import checked_where
+from core.steering.request import SAMPLING, GenerationRequest, Sampling
 
-_VALUES = (("1max", "the strongest it was seen"), ("1x", "its 99th percentile"), ("8", "in units of the code"))
-WORDS: Mapping[str, tuple[tuple[str, str], ...]] = {
+Words = tuple[tuple[str, str], ...]
+_VALUES: Words = (("1max", "the strongest it was seen"), ("1x", "its 99th percentile"), ("8", "in units of the code"))
+WORDS: Mapping[str, Words] = {
     "scale": (("2", "twice as strong"), ("4", "four times as strong"), ("-1", "turned around")),
     "set": _VALUES,
     "add": (("0.5max", "half the strongest it was seen"), *_VALUES),
+    "cap": (("0.5max", "half the strongest it was seen"), *_VALUES),
     "where": (
         ("everywhere", "every position"),
         ("prompt", "what you typed"),
         ("generated", "what the model writes"),
         ("from:", "from token N on: from:12"),
+        ("until:", "before token N: until:12"),
+        ("firing", "where the feature itself fires"),
+        ("while:", "where feature F is above V: while:88>0.5"),
+        ("role:user", "in the user's turns of a chat"),
+        ("role:assistant", "in the assistant's, and what the model writes"),
+        ("role:system", "in the system prompt of a chat"),
     ),
     "mode": tuple(zip(MODES, ("the SAE's error stays", "what the SAE loses is lost"), strict=True)),
+    "chat": (("on", "the prompt is what a user says, in the model's chat template"), ("off", "the prompt as it is")),
+    "temperature": (("0", "the likeliest token, always"), ("0.7", "less random"), ("1", "as the model has it")),
+    "top-p": (("1", "all tokens"), ("0.9", "the likeliest that have 90% of the probability")),
+    "top-k": (("0", "all tokens"), ("40", "the 40 likeliest")),
+    "min-p": (("0", "all tokens"), ("0.05", "those a twentieth as likely as the likeliest")),
+    "repetition-penalty": (("1", "none"), ("1.1", "a little against repeating")),
+    "seed": (("0", "the first"), ("1", "another draw")),
+    "tokens": (("60", "a paragraph"), ("200", "a page")),
+    "rewind": (("1", "the last token"), ("10", "the last ten")),
 }
 """What may stand for an argument, or for the strength of a kind of intervention, with what it means."""
 
@@ -32,17 +51,35 @@ class Command:
     """One command."""
 
     arguments: tuple[str, ...]
-    """What follows its name: `feature`, `strength`, `where`, `mode` or `number`."""
+    """What follows its name: `feature`, `strength`, `where`, `mode`, `switch`, `number`, `name`, or the rest of the
+    line: `words`, and `text`, which may be empty. Before a `where` a feature may stand."""
     help: str
 
     def usage(self, name: str) -> str:
         """How it is written: `/add FEATURE STRENGTH`."""
-        return " ".join([f"/{name}", *(argument.upper() for argument in self.arguments)])
+        shown = {"where": "[FEATURE] PLACE", "switch": "on|off"}
+        return " ".join([f"/{name}", *(shown.get(a, a.upper()) for a in self.arguments)])
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A command that sets `name` to `value`; one without arguments has the value None."""
+    """A command that sets `name`, a field of a request or `where`, to `value`."""
+
+    name: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Another place for the intervention of one feature."""
+
+    feature: int
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A command that does something: `name` is its own, `value` what it is given; None where nothing."""
 
     name: str
     value: Any = None
@@ -67,6 +104,8 @@ class Completion:
     candidates: tuple[Candidate, ...]
     feature: bool = False
     """A feature is wanted here: by number, label or token."""
+    recipe: bool = False
+    """A recipe's name is wanted here."""
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -74,19 +113,41 @@ COMMANDS: Mapping[str, Command] = {
     "ablate": Command(("feature",), "set the feature to 0"),
     "add": Command(("feature", "strength"), "add to the feature, also where it is silent"),
     "set": Command(("feature", "strength"), "hold the feature at a value"),
+    "cap": Command(("feature", "strength"), "let the feature be no more than a value"),
+    "mean-ablate": Command(("feature",), "hold the feature at its mean over all text"),
     "scale": Command(("feature", "strength"), "the same as /amplify"),
+    "where": Command(("where",), "where interventions hold: all, or that of one feature"),
     "clear": Command((), "take all interventions away"),
-    "seed": Command(("number",), "of the one random draw both texts share"),
+    "undo": Command((), "take the last change back"),
+    "redo": Command((), "bring back what was undone"),
+    "find": Command(("words",), "look for a feature by label or token"),
+    "rewind": Command(("number",), "take the last so many tokens back"),
+    "fork": Command((), "begin another branch here"),
     "temperature": Command(("number",), "0: the likeliest token, always"),
+    "top-p": Command(("number",), "only the likeliest tokens with this share of the probability"),
+    "top-k": Command(("number",), "only the so many likeliest tokens; 0: all"),
+    "min-p": Command(("number",), "only tokens at least this share as likely as the likeliest"),
+    "repetition-penalty": Command(("number",), "above 1: what is there already is made less likely"),
+    "seed": Command(("number",), "of the one random draw both texts share"),
     "tokens": Command(("number",), "how many tokens to generate"),
-    "where": Command(("where",), "where interventions hold"),
     "mode": Command(("mode",), "keep the SAE's error, or replace by the reconstruction"),
+    "chat": Command(("switch",), "put the prompt into the model's chat template"),
+    "system": Command(("text",), "the system prompt of a chat; without text: none"),
+    "recipe": Command(("name",), "take a recipe's interventions and settings"),
+    "save": Command(("name",), "save interventions, prompt and settings as a recipe"),
 }
+ACTIONS = ("clear", "undo", "redo", "find", "rewind", "fork", "recipe", "save")
+TAKES = {"number": "a number", "mode": "a mode", "switch": "on or off", "name": "a name", "words": "words"}
+SETTINGS = tuple(name.replace("-", "_") for name in COMMANDS if name not in NAMES and name not in ACTIONS)
+"""The names that a Setting may have."""
 assert set(NAMES) < set(COMMANDS)
 
 
-def parsed(line: str, *, where: str = "everywhere") -> Intervention | Setting:
-    """What a line asks for. Raises UsageError, with the nearest name for one that there is not."""
+def parsed(line: str, *, where: str = "everywhere") -> Intervention | Setting | Placed | Action:
+    """What a line asks for; `where` is the place of an intervention that names none.
+
+    Raises UsageError, with the nearest name for one that there is not.
+    """
     head, *words = line.split() or [""]
     name = head.removeprefix("/")
     if not head.startswith("/") or not name:
@@ -95,10 +156,29 @@ def parsed(line: str, *, where: str = "everywhere") -> Intervention | Setting:
         return from_command(line, where=where)
     if name not in COMMANDS:
         raise UsageError(f"there is no command {head!r}", hint=nearest(name, COMMANDS))
+    if name == "where":
+        return _place(words)
     command = COMMANDS[name]
+    if command.arguments in (("text",), ("words",)):
+        words = line.split(maxsplit=1)[1:] or ([""] if command.arguments == ("text",) else [])
     if len(words) != len(command.arguments):
-        raise UsageError(f"{head} takes {len(command.arguments) or 'nothing'}, not {line!r}", hint=command.usage(name))
-    return Setting(name, _value(name, words[0]) if words else None)
+        takes = "".join(TAKES[argument] for argument in command.arguments) or "nothing"
+        raise UsageError(f"{head} takes {takes}, not {line!r}", hint=command.usage(name))
+    value = _value(name, words[0].strip()) if words else None
+    return Action(name, value) if name in ACTIONS else Setting(name.replace("-", "_"), value)
+
+
+def checked_setting(name: str, value: Any) -> Any:
+    """`value`, if the setting of that name may have it. Raises UsageError."""
+    if name == "where" and isinstance(value, str):
+        return checked_where(value)
+    if name in SAMPLING:
+        return getattr(Sampling(**{name: value}), name)
+    if (name == "chat" and isinstance(value, bool)) or (name == "system" and isinstance(value, str)):
+        return value
+    if name in ("tokens", "mode"):
+        return getattr(GenerationRequest(prompt="", **{name: value}), name)
+    raise UsageError(f"{value!r} is no {name}")
 
 
 def completion(line: str) -> Completion:
@@ -111,22 +191,60 @@ def completion(line: str) -> Completion:
         names = [n for n in COMMANDS if n.startswith(wanted)] or [n for n in COMMANDS if wanted in n]
         return Completion(begin, word, tuple(Candidate(f"/{n}", COMMANDS[n].help) for n in names))
     name = words[0].removeprefix("/")
-    command = COMMANDS.get(name)
-    if command is None or len(words) > len(command.arguments):
+    arguments = COMMANDS[name].arguments if name in COMMANDS else ()
+    if arguments == ("words",):
+        begin = line.index(words[0]) + len(words[0]) + 1
+        return Completion(begin, line[begin:], (), feature=True)
+    if arguments == ("where",):
+        one = words[1:2] if words[1:2] and words[1].isdecimal() else []
+        if not one and word.isdecimal():
+            return Completion(begin, word, (), feature=True)
+        return _place_completion(begin, word) if len(words) == 1 + len(one) else Completion(begin, word, ())
+    if name in NAMES and AT in word:
+        at = word.index(AT) + 1
+        return _place_completion(begin + at, word[at:])
+    if len(words) > len(arguments):
         return Completion(begin, word, ())
-    argument = command.arguments[len(words) - 1]
-    known = WORDS.get(NAMES.get(name, "") if argument == "strength" else argument, ())
-    candidates = tuple(Candidate(w, note) for w, note in known if w.startswith(word))
-    return Completion(begin, word, candidates, feature=argument == "feature")
+    argument = arguments[len(words) - 1]
+    known = WORDS.get(NAMES[name] if argument == "strength" else name, ())
+    candidates = tuple(Candidate(w, note) for w, note in known if w.startswith(word)) if argument != "feature" else ()
+    return Completion(begin, word, candidates, feature=argument == "feature", recipe=argument == "name")
+
+
+def _place_completion(begin: int, where: str) -> Completion:
+    """How a place goes on that begins at `begin`: its last condition."""
+    *others, word = where.split(",")
+    known = [(w, note) for w, note in WORDS["where"] if w.startswith(word) and w not in others]
+    candidates = tuple(Candidate(w, note) for w, note in known if not others or w != "everywhere")
+    return Completion(begin + len(where) - len(word), word, candidates)
+
+
+def _place(words: list[str]) -> Setting | Placed:
+    """`/where PLACE`, or `/where FEATURE PLACE`; blanks in the place are nothing."""
+    if len(words) > 1 and words[0].isdecimal() and words[0].isascii():
+        return Placed(int(words[0][:18]), checked_where("".join(words[1:])))
+    if not words:
+        raise UsageError("/where takes a place", hint="for example /where generated,firing")
+    return Setting("where", checked_where("".join(words)))
 
 
 def _value(name: str, word: str) -> Any:
-    """A setting's value. Raises UsageError."""
-    if name == "where":
-        return checked_where(word)
+    """What a command's last argument says. Raises UsageError."""
+    usage = COMMANDS[name].usage(name)
+    reads: dict[str, Callable[[str], Any]] = {"number": _number, "switch": {"on": True, "off": False}.__getitem__}
     try:
-        value: Any = word if name == "mode" else float(word) if name == "temperature" else int(word)
+        value = reads.get(COMMANDS[name].arguments[0], str)(word)
+    except (ValueError, KeyError):
+        wrong = "neither on nor off" if name == "chat" else f"no {name}"
+        raise UsageError(f"{word!r} is {wrong}", hint=usage) from None
+    if name == "rewind" and (not isinstance(value, int) or value < 1):
+        raise UsageError(f"cannot take {word} tokens back", hint="give a whole number from 1")
+    return value if name in ACTIONS else checked_setting(name.replace("-", "_"), value)
+
+
+def _number(word: str) -> float:
+    """A whole number where it is written as one."""
+    try:
+        return int(word)
     except ValueError:
-        raise UsageError(f"{word!r} is no {name}", hint=COMMANDS[name].usage(name)) from None
-    GenerationRequest(prompt="", **{name: value})  # it says what is wrong
-    return value
+        return float(word)

@@ -1,27 +1,43 @@
-"""Text under interventions: baseline and steered rows of one batch, token by token; and what fires on a text.
+"""Text under interventions: baseline and steered rows of one batch, token by token.
 
-Owns the sampling, the rows' ends and the figures of a step. What an edit does is `core.steering.edit`'s, what
-a hook point is `core.models.language`'s.
+Owns the rows' ends and the figures of a step. How a token is chosen is `core.steering.sampling`'s, what is kept of what
+was read `core.steering.rows`', what an edit does `core.steering.edit`'s.
 """
 
-from collections.abc import Callable, Generator, Sequence
+import hashlib
+import importlib.metadata
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float64
 from torch import Tensor
 
 from core.errors import RunError, UsageError
 from core.models.language import LanguageModel, TextTokenizer
 from core.options import TokensConfig
-from core.records import FiringToken, TokenChoice, TokenReport
+from core.records import NextToken, Progress, TokenChoice, TokenReport
 from core.sae.base import SAE
-from core.steering.edit import row_edit
-from core.steering.interventions import GenerationRequest, Intervention, Scales, resolve
-from core.steering.transcript import ROWS, MadeWith
-from core.tokens import Block, prompt_block
+from core.steering.interventions import Intervention, Resolved, Scales, resolve
+from core.steering.prompts import read
+from core.steering.request import GenerationRequest
+from core.steering.rows import Rows
+from core.steering.sampling import Noise, choose
+from core.steering.transcript import ROWS, Change, MadeWith, Past, held
 
 BASELINE, STEERED = range(ROWS)
 """The rows of the batch, always exactly two: with another number of rows the model rounds differently."""
+LIKELIEST = 5
+"""Next tokens that a report has of each row."""
+
+
+@dataclass
+class Live:
+    """What the last generation has read, so that one that shares a beginning with it need not read that again."""
+
+    rows: Rows | None = None
+    of: tuple[object, ...] = ()
+    """What rows must have in common besides what they took."""
 
 
 def generate(
@@ -30,88 +46,92 @@ def generate(
     request: GenerationRequest,
     config: TokensConfig,
     scales: Scales | None,
-    interventions_now: Callable[[], Sequence[Intervention]] | None = None,
-) -> Generator[TokenReport, None, None]:
+    now: Callable[[], Sequence[Intervention]] | None = None,
+    *,
+    changes: Sequence[Change] = (),
+    past: Past = (),
+    live: Live | None = None,
+) -> Generator[TokenReport | Progress, None, None]:
     """Generate baseline and steered text, one report a token; closing the iterator stops it.
 
-    `interventions_now`, where given, takes the place of `request.interventions`: it is called once before
-    each token is computed, so that a change holds from the next token on; what the model has read stays as it
-    was read. `scales` are the features' p99 and max (`resolve`).
+    `changes` take the place of the request's interventions and sampling, each from its index on; `scales` are the
+    features' figures (`resolve`). `past` are tokens chosen already, under what held for each: reports come from the
+    token after them on, and Progress while they are read, but for what `live` has read just so. `now`, where given,
+    takes the place of interventions from there on: it is called once before each token is computed, so that a change
+    holds from the next token on; what the model has read stays as it was read.
 
     A row ends with one of the tokenizer's end tokens, which is reported without text; its choices are None
     after that. The other row's figures are still taken under both distributions, that of the ended row after
-    further end tokens. Generation stops when both rows have ended, or after `request.tokens`.
+    further end tokens. Generation stops when both rows have ended, or after `request.tokens`, the past included.
 
-    Raises UsageError for a prompt that is empty or too long, QueryError for an intervention that cannot be,
-    RunError where an edit makes the model's output not a number.
+    Raises UsageError for a prompt that is empty or too long and a past that cannot be, QueryError for an intervention
+    that cannot be, RunError where the model's output is not a number or a GPU's memory is used up.
     """
-    block = _block(request.prompt, model, config, room=request.tokens)
-    prompt_length = len(block.ids)
-    gumbel = torch.Generator().manual_seed(request.seed)
-    rows = [_Row(model.tokens, after=int(block.ids[-1])) for _ in range(ROWS)]
-    ids = torch.from_numpy(block.ids).to(model.device).repeat(ROWS, 1)
-    counted = torch.from_numpy(block.counted).to(model.device)
-    start, cache, same_context = 0, None, True
-    for index in range(request.tokens):
-        now = interventions_now() if interventions_now else request.interventions
-        edit = row_edit(
-            sae, resolve(now, scales, sae.d_sae), row=STEERED, counted=counted,
-            prompt_length=prompt_length, start=start, mode=request.mode,
-        )  # fmt: skip
-        logits, cache = model.next_logits(ids, cache=cache, edit=edit)
-        start += ids.shape[1]
-        logits = logits.detach().to("cpu", torch.float64)
-        chosen = choose(logits, request.temperature, gumbel)
-        logprobs = _logprobs(logits)
-        last = index == request.tokens - 1
-        baseline, steered = (row.take(token, logprobs, last=last) for row, token in zip(rows, chosen, strict=True))
-        yield TokenReport(index=index, baseline=baseline, steered=steered, kl=_kl(logprobs), same_context=same_context)
-        if all(row.ended for row in rows):
+    prompt = read(request.prompt, model, config, chat=request.chat, system=request.system, room=request.tokens)
+
+    def edits(interventions: Sequence[Intervention]) -> tuple[tuple[Resolved, ...] | None, ...]:
+        return None, tuple(resolve(interventions, scales, sae.d_sae, chat=request.chat))
+
+    live = Live() if live is None else live
+    of = (request.prompt, request.chat, request.system, request.mode)
+    if live.rows is None or live.of != of:
+        live.rows, live.of = Rows(model, sae, prompt, ROWS, request.mode), of
+    rows = live.rows
+    texts = [_Row(model.tokens, after=int(prompt.block.ids[-1])) for _ in range(ROWS)]
+    same_context = True
+    for chosen in past:
+        for text, token in zip(texts, chosen, strict=True):
+            text.again(token, model.n_vocab)
+        same_context = same_context and texts[BASELINE].token == texts[STEERED].token
+    yield from _reread(rows, [(edits(held(request, changes, i)[0]), taken) for i, taken in enumerate(_taken(past))])
+    noise = Noise(model.n_vocab)
+    for index in range(len(past), request.tokens):
+        if all(text.ended for text in texts):
             return
-        same_context = same_context and rows[BASELINE].token == rows[STEERED].token
-        ids = torch.tensor([[row.token] for row in rows], device=model.device)
-        special = config.skip_special and rows[STEERED].token in model.tokens.special_ids
-        counted = torch.tensor([not special], device=model.device)
+        interventions, sampling = held(request, changes, index)
+        interventions = interventions if now is None else now()
+        while rows.behind:
+            yield Progress(phase=READING, done=rows.length - rows.behind, total=rows.length, unit="tokens")
+            rows.catch_up()
+        logits = rows.logits(edits(interventions))
+        logprobs = _logprobs(logits, index, interventions)
+        chosen = choose(logits, sampling, [rows.tokens(row) for row in range(ROWS)], noise, index)
+        last = index == request.tokens - 1
+        baseline, steered = (text.take(token, logprobs, last=last) for text, token in zip(texts, chosen, strict=True))
+        rows.take([text.token for text in texts])
+        yield TokenReport(
+            index=index, baseline=baseline, steered=steered, kl=_kl(logprobs), same_context=same_context,
+            top=_likeliest(model.tokens, logprobs),
+        )  # fmt: skip
+        same_context = same_context and texts[BASELINE].token == texts[STEERED].token
 
 
-def choose(logits: Float[Tensor, "r v"], temperature: float, generator: torch.Generator) -> list[int]:
-    """A token for each row, all rows by the same draw, so that rows differ only where their logits do.
-
-    `argmax(logits + T g)`, g one vector of Gumbel noise, is a sample of softmax(logits / T): the Gumbel-max
-    trick `argmax(logits / T + g)` times T, which is exactly greedy at T = 0. Logits are float64, on the CPU.
-    """
-    if temperature > 0:
-        noise = torch.empty(logits.shape[1], dtype=torch.float64).exponential_(generator=generator)
-        logits = logits - temperature * noise.log()
-    return logits.argmax(dim=1).tolist()
+READING = "reading what was written"
+"""The phase of Progress."""
 
 
-def firing(
-    model: LanguageModel, sae: SAE, text: str, config: TokensConfig, top: int = 10, then: Sequence[int] = ()
-) -> list[FiringToken]:
-    """The tokens of a text as the model reads it, BOS included, each with its `top` strongest features.
-
-    The text is followed by the tokens `then`, such as those that were generated after it, which need not be what the
-    tokenizer makes of their text. Raises UsageError for a text that is empty or too long.
-    """
-    block = _block(text, model, config, room=len(then))
-    ids = [*block.ids.tolist(), *then]
-    special = model.tokens.special_ids if config.skip_special else frozenset()
-    counted = [*block.counted.tolist(), *(token not in special for token in then)]
-    strongest = iter(_strongest(model, sae, ids, counted, top))
-    return [
-        FiringToken(
-            token_id=token,
-            text=model.tokens.text(token),
-            counted=is_counted,
-            features=next(strongest) if is_counted else (),
-        )
-        for token, is_counted in zip(ids, counted, strict=True)
-    ]
+def _taken(past: Past) -> Iterator[tuple[int, ...]]:
+    """The tokens that the rows took: an ended one stays on its end token."""
+    taken: tuple[int, ...] = (0,) * ROWS
+    for chosen in past:
+        taken = tuple(before if token is None else token for before, token in zip(taken, chosen, strict=True))
+        yield taken
 
 
-def made_with(model: LanguageModel, session: str) -> MadeWith:
-    """What a transcript made in this process, for the session of this name, must record."""
+def _reread(
+    rows: Rows, steps: Sequence[tuple[tuple[tuple[Resolved, ...] | None, ...], tuple[int, ...]]]
+) -> Iterator[Progress]:
+    """Bring rows to where these steps lead, from as far as they have made the same ones."""
+    rows.rewind(rows.shared(steps))
+    for i in range(rows.length, len(steps)):
+        yield Progress(phase=READING, done=i, total=len(steps), unit="tokens")
+        edits, tokens = steps[i]
+        rows.logits(edits)
+        rows.take(tokens)
+
+
+def made_with(model: LanguageModel, session: str, sae: str) -> MadeWith:
+    """What a transcript made in this process, for the session of this name, must record; `sae` is the SAE's digest."""
     return MadeWith(
         model=model.name,
         session=session,
@@ -119,7 +139,19 @@ def made_with(model: LanguageModel, session: str) -> MadeWith:
         device=str(model.device),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
+        transformers=importlib.metadata.version("transformers"),
+        transformer_lens=importlib.metadata.version("transformer-lens"),
+        sae=sae,
     )
+
+
+def digest(sae: SAE) -> str:
+    """16 hexadecimal digits of the BLAKE2b of an SAE's parameters and buffers, in the order of their names."""
+    found = hashlib.blake2b()
+    for name, tensor in sorted(sae.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 class RowText:
@@ -163,7 +195,17 @@ class _Row:
         """The newest token: what the model reads next."""
         self.ended = False
 
-    def take(self, token: int, logprobs: Float[Tensor, "r v"], *, last: bool) -> TokenChoice | None:
+    def again(self, token: int | None, n_vocab: int) -> None:
+        """Go on by a token of the past. Raises UsageError for one that cannot be."""
+        if (token is None) != self.ended or (token is not None and not 0 <= token < n_vocab):
+            raise UsageError(
+                f"{token} cannot be a token of the past here", hint="give the tokens as they were reported"
+            )
+        if token is not None:
+            self.token, self.ended = token, token in self._eos_ids
+            self._text.add(token)
+
+    def take(self, token: int, logprobs: Float64[Tensor, "r v"], *, last: bool) -> TokenChoice | None:
         """Go on by `token`. An ended row stays on its end token, whatever was chosen for it."""
         if self.ended:
             return None
@@ -177,46 +219,39 @@ class _Row:
         )
 
 
-def _block(text: str, model: LanguageModel, config: TokensConfig, *, room: int) -> Block:
-    """A text as the model reads it, with `room` for that many more tokens. Raises UsageError."""
-    block = prompt_block(text, model.tokens, config)
-    n = len(block.ids)
-    if n + room > model.context:
-        wanted = f"{n} tokens of text and {room} to generate" if room else f"{n} tokens of text"
-        raise UsageError(
-            f"{wanted} are more than the {model.context} that {model.name} reads",
-            hint="shorten the text" + (", or generate fewer tokens" if room else ""),
-        )
-    return block
-
-
-def _logprobs(logits: Float[Tensor, "r v"]) -> Float[Tensor, "r v"]:
+def _logprobs(
+    logits: Float64[Tensor, "r v"], index: int, interventions: Sequence[Intervention]
+) -> Float64[Tensor, "r v"]:
     """ln softmax at temperature 1. Raises RunError where it is not a number."""
     logprobs = logits.log_softmax(dim=1)
     if logprobs.isnan().any():
+        edits = "; ".join(i.describe() for i in interventions if i.enabled)
         raise RunError(
-            "the model's output is no longer a number",
+            f"at token {index} the model's output is no longer a number{f', under: {edits}' if edits else ''}",
             hint="an intervention is too strong: lower its strength",
         )
     return logprobs
 
 
-def _kl(logprobs: Float[Tensor, "r v"]) -> float:
+def _kl(logprobs: Float64[Tensor, "r v"]) -> float:
     """`KL(steered ‖ baseline) = Σ_v p (ln p − ln q)` in nats; rounding below 0 is 0."""
+    if torch.equal(logprobs[STEERED], logprobs[BASELINE]):
+        return 0.0
     p = logprobs[STEERED].exp()
     terms = torch.where(p > 0, p * (logprobs[STEERED] - logprobs[BASELINE]), 0.0)
     return max(0.0, float(terms.sum()))
 
 
-@torch.no_grad()
-def _strongest(
-    model: LanguageModel, sae: SAE, ids: list[int], counted: list[bool], top: int
-) -> list[tuple[tuple[int, float], ...]]:
-    """For each counted position its active features, strongest first, at most `top`."""
-    x = model.activations(torch.tensor([ids], device=model.device))[0]
-    z = sae.encode(x[torch.tensor(counted, device=model.device)])
-    values, features = z.topk(min(top, sae.d_sae), dim=1)
-    return [
-        tuple((f, v) for f, v in zip(fs, vs, strict=True) if v > 0)
-        for fs, vs in zip(features.tolist(), values.tolist(), strict=True)
+def _likeliest(tokens: TextTokenizer, logprobs: Float64[Tensor, "r v"]) -> tuple[NextToken, ...]:
+    """The likeliest tokens of each row, the likelier first."""
+    ids = {i for row in logprobs.topk(min(LIKELIEST, logprobs.shape[1]), dim=1).indices.tolist() for i in row}
+    found = [
+        NextToken(
+            token_id=i,
+            text=tokens.text(i),
+            logprob_baseline=float(logprobs[BASELINE, i]),
+            logprob_steered=float(logprobs[STEERED, i]),
+        )
+        for i in ids
     ]
+    return tuple(sorted(found, key=lambda token: -max(token.logprob_baseline, token.logprob_steered)))

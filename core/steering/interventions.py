@@ -1,46 +1,57 @@
 """Interventions: edits of single features as plain values, and the words people write them in.
 
-Owns what an edit means (its formula, its unit, where it applies), how it is read from the command line and
-from a `/command`, and what a generation under such edits is asked for. Knows no tensors, models or databases.
+Owns what an edit means (its formula and its unit), how it is read from the command line and from a `/command`, and
+what it needs of the feature database. Where it holds is `core.steering.places`'. Knows no tensors, models or databases.
 
 With z the feature's activation at one position and z' what takes its place:
 
-    ablate     z' = 0
-    scale m    z' = m z
-    set v      z' = v
-    add v      z' = z + v
+    ablate         z' = 0
+    mean-ablate    z' = the mean of z over all counted tokens of the analysis, those where it is silent included
+    scale m        z' = m z
+    set v          z' = v
+    add v          z' = z + v
+    cap v          z' = min(z, v)
 
-Several interventions on one feature apply in the order of the list: each takes the z' of the one before as z.
+Interventions on different features are of no consequence to one another. Several on one feature apply in the order of
+the list: each takes the z' of the one before as z; where they hold is decided by z before any of them.
 """
 
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from core.errors import QueryError, UsageError, nearest
+from core.steering.places import EVERYWHERE, checked_where, condition, place, words
 
-Kind = Literal["ablate", "scale", "set", "add"]
+Kind = Literal["ablate", "mean-ablate", "scale", "set", "add", "cap"]
 Unit = Literal["raw", "p99", "max"]
 Mode = Literal["error-kept", "replace"]
 Scales = Mapping[int, Mapping[str, float | None]]
-"""Features' `p99` and `max` from the database, in raw units; None, or no entry, where one never fired."""
+"""Features' `p99`, `max` and `mean` from the database, in raw units; None, or no entry, where there is none.
+
+`mean` is over all counted tokens, 0 where the feature is silent: density × mean of its active values.
+"""
 
 NAMES: dict[str, Kind] = {
     "ablate": "ablate",
+    "mean-ablate": "mean-ablate",
     "scale": "scale",
     "amplify": "scale",
     "set": "set",
     "add": "add",
+    "cap": "cap",
 }
+WITHOUT_STRENGTH = ("ablate", "mean-ablate")
+WITH_UNITS = ("set", "add", "cap")
 UNITS: dict[str, Unit] = {"": "raw", "x": "p99", "max": "max"}
+AT = "@"
+"""Stands before an intervention's own place: `9=2x@generated,firing`."""
 MODES = ("error-kept", "replace")
-MAX_TEMPERATURE = 100.0
 
 _STRENGTH = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(x|max)?", re.ASCII)
 _FEATURE = re.compile(r"\d{1,18}", re.ASCII)
-_FROM = re.compile(r"from:(\d{1,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +61,11 @@ class Intervention:
     kind: Kind
     feature: int
     value: float = 0.0
-    """The m or v of the formula, in `unit`; ablate has none."""
+    """The m or v of the formula, in `unit`; ablate and mean-ablate have none."""
     unit: Unit = "raw"
     """`raw`: units of the code; `p99`, `max`: multiples of the feature's own p99 or max in the database."""
-    where: str = "everywhere"
-    """`everywhere`, `prompt`, `generated` or `from:N`: see `span`."""
+    where: str = EVERYWHERE
+    """`generated,firing` and the like: see `core.steering.places`."""
     enabled: bool = True
 
     def __post_init__(self) -> None:
@@ -68,28 +79,57 @@ class Intervention:
             raise UsageError(f"{self.value!r} is no strength", hint="give a finite number such as 4 or -0.5")
         if self.unit not in UNITS.values():
             raise UsageError(f"there is no unit {self.unit!r}", hint=nearest(str(self.unit), UNITS.values()))
-        if self.kind in ("ablate", "scale") and self.unit != "raw":
-            raise UsageError(f"{self.kind} takes no unit", hint="units are for set and add; scale takes a multiple")
-        checked_where(self.where)
+        if self.kind not in WITH_UNITS and self.unit != "raw":
+            raise UsageError(
+                f"{self.kind} takes no unit", hint=f"units are for {', '.join(WITH_UNITS)}; scale takes a multiple"
+            )
+        if not isinstance(self.where, str):
+            raise UsageError(f"{self.where!r} is no place for an intervention", hint="for example generated,firing")
+        place(self.where)
+        if not isinstance(self.enabled, bool):
+            raise UsageError(f"{self.enabled!r} is neither on nor off", hint="enabled is true or false")
+
+    @property
+    def needs(self) -> str | None:
+        """What it needs to know of its feature: `p99`, `max` or `mean`; None where nothing."""
+        if self.kind == "mean-ablate":
+            return "mean"
+        return None if self.unit == "raw" else self.unit
 
     def describe(self) -> str:
         """In words, with the formula: `add 2 × its p99 to feature 9 in the prompt: z' = z + 2 p99`."""
-        number = f"{self.value:.6g}"
-        if self.unit == "raw":
-            strength, term, size = number, number, f"{abs(self.value):.6g}"
-        else:
-            strength, term = f"{number} × its {self.unit}", f"{number} {self.unit}"
-            size = f"{abs(self.value):.6g} {self.unit}"
-        words, formula = {
+        number, size = f"{self.value:.6g}", f"{abs(self.value):.6g}"
+        strength = term = number
+        if self.unit != "raw":
+            strength, term, size = f"{number} × its {self.unit}", f"{number} {self.unit}", f"{size} {self.unit}"
+        done, formula = {
             "ablate": (f"ablate feature {self.feature}", "0"),
+            "mean-ablate": (f"mean-ablate feature {self.feature}", "its mean"),
             "scale": (f"scale feature {self.feature} by {number}", f"{number} z"),
             "set": (f"set feature {self.feature} to {strength}", term),
-            "add": (
-                f"add {strength} to feature {self.feature}",
-                f"z {'-' if self.value < 0 else '+'} {size}",
-            ),
+            "add": (f"add {strength} to feature {self.feature}", f"z {'-' if self.value < 0 else '+'} {size}"),
+            "cap": (f"cap feature {self.feature} at {strength}", f"min(z, {term})"),
         }[self.kind]
-        return f"{words}{_place_in_words(self.where)}: z' = {formula}{'' if self.enabled else ' (off)'}"
+        off = "" if self.enabled else " (off)"
+        return f"{done}{words(self.where)}: z' = {formula}{condition(self.where)}{off}"
+
+    def to_option(self) -> list[str]:
+        """The options of the command line that ask for it, switched off or not: `["--add", "9=2x@prompt"]`."""
+        return [f"--{self.kind}", "=".join(self._words()) + self._place()]
+
+    def to_command(self) -> str:
+        """The `/command` that asks for it, switched off or not: `/add 9 2x@prompt`."""
+        return " ".join([f"/{self.kind}", *self._words()]) + self._place()
+
+    def _words(self) -> list[str]:
+        """Its feature and, where it has one, its strength, exactly."""
+        if self.kind in WITHOUT_STRENGTH:
+            return [str(self.feature)]
+        suffix = next(suffix for suffix, unit in UNITS.items() if unit == self.unit)
+        return [str(self.feature), written(self.value) + suffix]
+
+    def _place(self) -> str:
+        return "" if self.where == EVERYWHERE else AT + self.where
 
     def to_json(self) -> dict[str, Any]:
         """Every field by its name."""
@@ -110,130 +150,102 @@ class Resolved(NamedTuple):
     kind: Kind
     feature: int
     value: float
+    """The m or v of the formula; of mean-ablate the mean."""
     where: str
 
 
-def from_option(kind: str, text: str, *, where: str = "everywhere") -> Intervention:
-    """An intervention of the command line: `("ablate", "88")`, `("scale", "12=4")`, `("add", "9=2x")`.
+def from_option(kind: str, text: str, *, where: str = EVERYWHERE) -> Intervention:
+    """An intervention of the command line: `("ablate", "88")`, `("scale", "12=4")`, `("add", "9=2x@generated")`.
 
     `kind` is the option's name without dashes. A strength is `4` (raw units), `4x` (multiples of the
-    feature's p99) or `4max` (of its max); for scale and amplify it is a plain multiple, and `4x` is 4 too.
-    Raises UsageError.
+    feature's p99) or `4max` (of its max); for scale and amplify it is a plain multiple, and `4x` is 4 too. What
+    stands behind `@` is its place, in the stead of `where`. Raises UsageError.
     """
-    example = f"--{kind} 12" if kind == "ablate" else f"--{kind} 12=4"
-    feature, equals, strength = text.partition("=")
-    return _read(kind, [feature, strength] if equals else [feature], where, written=text, example=example)
+    example = f"--{kind} 12" if kind in WITHOUT_STRENGTH else f"--{kind} 12=4"
+    written, at, own = text.partition(AT)
+    feature, equals, strength = written.partition("=")
+    place = checked_where(own if at else where)
+    return _read(kind, [feature, strength] if equals else [feature], place, written=text, example=example)
 
 
-def from_command(line: str, *, where: str = "everywhere") -> Intervention:
-    """An intervention of a `/command`: `/amplify 12 4`, `/scale 12 4`, `/ablate 7`, `/set 3 8`, `/add 9 2x`.
+def from_command(line: str, *, where: str = EVERYWHERE) -> Intervention:
+    """An intervention of a `/command`: `/amplify 12 4`, `/ablate 7`, `/set 3 8`, `/add 9 2x@generated,firing`.
 
-    Strengths are those of `from_option`. Raises UsageError.
+    Strengths and places are those of `from_option`. Raises UsageError.
     """
-    command, *words = line.split() or [""]
+    written, at, own = line.partition(AT)
+    command, *said = written.split() or [""]
     if not command.startswith("/"):
         raise UsageError(f"{line!r} is no command", hint="commands begin with /, as in /amplify 12 4")
     kind = command[1:]
-    example = f"{command} 12" if kind == "ablate" else f"{command} 12 4"
-    return _read(kind, words, where, written=line, example=example)
+    example = f"{command} 12" if kind in WITHOUT_STRENGTH else f"{command} 12 4"
+    return _read(kind, said, checked_where(own if at else where), written=line, example=example)
 
 
-def checked_where(where: str) -> str:
-    """`where`, if it names a place. Raises UsageError."""
-    if where not in ("everywhere", "prompt", "generated") and not _FROM.fullmatch(where):
-        known = ("everywhere", "prompt", "generated", "from:N")
-        raise UsageError(f"{where!r} is no place for an intervention", hint=nearest(where, known))
-    return where
-
-
-def span(where: str, prompt_length: int) -> tuple[int, int | None]:
-    """The positions of `where` as [begin, end); end None: no end.
-
-    Positions count from 0 at the first token the model reads (BOS where there is one), so the prompt has
-    those below `prompt_length`. `from:N` begins at position N. The first generated token is chosen at the
-    prompt's last position: what `generated` does shows from the second on.
-    """
-    if found := _FROM.fullmatch(where):
-        return int(found[1]), None
-    return {"everywhere": (0, None), "prompt": (0, prompt_length), "generated": (prompt_length, None)}[where]
-
-
-def resolve(interventions: Iterable[Intervention], scales: Scales | None, d_sae: int) -> list[Resolved]:
+def resolve(
+    interventions: Iterable[Intervention], scales: Scales | None, d_sae: int, *, chat: bool = False
+) -> list[Resolved]:
     """The enabled interventions in raw units, in their order.
 
-    `scales` is None where there is no feature database. Raises QueryError for a feature outside 0..d_sae − 1,
-    and for a unit that the feature has no value for.
+    `scales` is None where there is no feature database; `chat`: the prompt is a chat, so that its tokens have roles.
+    Raises QueryError for a feature outside 0..d_sae − 1 and for a p99, a max or a mean that is not known, UsageError
+    for a role where there is none.
     """
     resolved = []
     for item in interventions:
         if not item.enabled:
             continue
-        if item.feature >= d_sae:
-            raise QueryError(f"there is no feature {item.feature}", hint=f"this SAE has features 0 to {d_sae - 1}")
-        value = item.value if item.unit == "raw" else item.value * _unit_in_raw(item, scales)
-        resolved.append(Resolved(item.kind, item.feature, value, item.where))
+        at = place(item.where)
+        for feature in (item.feature, *(feature for feature, _ in at.above)):
+            if feature >= d_sae:
+                raise QueryError(f"there is no feature {feature}", hint=f"this SAE has features 0 to {d_sae - 1}")
+        if at.role and not chat:
+            raise UsageError(
+                f"feature {item.feature} is steered in the turns of the {at.role}, and a raw prompt has no turns",
+                hint="make the prompt a chat, or choose another place",
+            )
+        resolved.append(Resolved(item.kind, item.feature, _raw(item, scales), item.where))
     return resolved
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRequest:
-    """What to generate: a baseline text and a steered one. Raises UsageError where a value makes no sense."""
+def in_raw(interventions: Iterable[Intervention], scales: Scales | None) -> tuple[Intervention, ...]:
+    """The same edits without any need of the database: strengths in raw units, a mean-ablation set to its mean.
 
-    prompt: str
-    interventions: tuple[Intervention, ...] = ()
-    mode: Mode = "error-kept"
-    """`error-kept`: x' = x + (z' − z) W_dec; `replace`: x' = decode(z'), without the SAE's error."""
-    tokens: int = 80
-    """At most so many are generated, in each text."""
-    temperature: float = 0.7
-    """0: the most likely token, always."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.prompt, str):
-            raise UsageError(f"{self.prompt!r} is no prompt", hint="a prompt is text")
-        if self.mode not in MODES:
-            raise UsageError(f"there is no mode {self.mode!r}", hint=nearest(str(self.mode), MODES))
-        if not _is_int(self.tokens) or self.tokens < 1:
-            raise UsageError(f"cannot generate {self.tokens!r} tokens", hint="give a whole number from 1")
-        if not _is_number(self.temperature) or not 0 <= self.temperature <= MAX_TEMPERATURE:
-            raise UsageError(
-                f"{self.temperature!r} is no temperature", hint=f"give a number from 0 to {MAX_TEMPERATURE:g}"
-            )
-        if not _is_int(self.seed) or not 0 <= self.seed < 2**63:
-            raise UsageError(f"{self.seed!r} is no seed", hint="give a whole number from 0 to 2^63 - 1")
-
-    def to_json(self) -> dict[str, Any]:
-        """Every field by its name."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "GenerationRequest":
-        """The inverse of `to_json`. Raises UsageError."""
-        try:
-            edits = tuple(Intervention.from_json(v) for v in values.get("interventions", ()))
-            return cls(**{**values, "interventions": edits})
-        except (AttributeError, TypeError) as error:
-            raise UsageError("not a request to generate", hint=str(error)) from None
+    Raises QueryError as `resolve` does. What is off stays as it is.
+    """
+    return tuple(
+        item
+        if item.needs is None or not item.enabled
+        else replace(
+            item, kind="set" if item.kind == "mean-ablate" else item.kind, value=_raw(item, scales), unit="raw"
+        )
+        for item in interventions
+    )
 
 
-def _read(name: str, words: Sequence[str], where: str, *, written: str, example: str) -> Intervention:
-    """The intervention `name` with its words: a feature and, but for ablate, a strength."""
+def written(number: float) -> str:
+    """A number as it is typed: as short as it can be and exact."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number))
+
+
+def _read(name: str, said: Sequence[str], where: str, *, written: str, example: str) -> Intervention:
+    """The intervention `name` with its words: a feature and, but for the ablations, a strength."""
     if name not in NAMES:
         raise UsageError(f"there is no intervention {name!r}", hint=nearest(name, NAMES))
     kind = NAMES[name]
-    parts = ("a feature",) if kind == "ablate" else ("a feature", "a strength")
-    if len(words) != len(parts):
+    parts = ("a feature",) if kind in WITHOUT_STRENGTH else ("a feature", "a strength")
+    if len(said) != len(parts):
         raise UsageError(f"{name} takes {' and '.join(parts)}, not {written!r}", hint=f"for example {example}")
-    if not _FEATURE.fullmatch(words[0].strip()):
-        raise UsageError(f"{words[0]!r} is no feature", hint=f"features are whole numbers: {example}")
-    feature = int(words[0])
-    if kind == "ablate":
+    if not _FEATURE.fullmatch(said[0].strip()):
+        raise UsageError(f"{said[0]!r} is no feature", hint=f"features are whole numbers: {example}")
+    feature = int(said[0])
+    if kind in WITHOUT_STRENGTH:
         return Intervention(kind, feature, where=where)
-    found = _STRENGTH.fullmatch(words[1].strip())
+    found = _STRENGTH.fullmatch(said[1].strip())
     if not found:
         raise UsageError(
-            f"{words[1]!r} is no strength",
+            f"{said[1]!r} is no strength",
             hint="give 4 (raw units), 4x (times its p99) or 4max (times its max)",
         )
     unit = UNITS[found[2] or ""]
@@ -242,26 +254,19 @@ def _read(name: str, words: Sequence[str], where: str, *, written: str, example:
     return Intervention(kind, feature, float(found[1]), unit, where)
 
 
-def _unit_in_raw(item: Intervention, scales: Scales | None) -> float:
-    """What one `item.unit` of the feature is in raw units."""
+def _raw(item: Intervention, scales: Scales | None) -> float:
+    """The m or v of its formula in raw units; of mean-ablate the mean."""
+    if item.needs is None:
+        return item.value
+    instead = "ablate it" if item.kind == "mean-ablate" else "give the strength in raw units"
     if scales is None:
         raise QueryError(
-            f"the {item.unit} of feature {item.feature} is not known",
-            hint="`sae-tui analyze` finds it; or give the strength in raw units",
+            f"the {item.needs} of feature {item.feature} is not known", hint=f"`sae-tui analyze` finds it; or {instead}"
         )
-    value = scales.get(item.feature, {}).get(item.unit)
-    if value is None:
-        raise QueryError(
-            f"feature {item.feature} has no {item.unit}: it never fired in the analysis",
-            hint="give the strength in raw units",
-        )
-    return value
-
-
-def _place_in_words(where: str) -> str:
-    if found := _FROM.fullmatch(where):
-        return f" from token {found[1]} on"
-    return {"everywhere": "", "prompt": " in the prompt", "generated": " in the generated text"}[where]
+    one = scales.get(item.feature, {}).get(item.needs)
+    if one is None:
+        raise QueryError(f"feature {item.feature} has no {item.needs}: it never fired in the analysis", hint=instead)
+    return one if item.kind == "mean-ablate" else item.value * one
 
 
 def _is_int(value: object) -> bool:

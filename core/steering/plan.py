@@ -11,35 +11,61 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.errors import UsageError
-from core.steering.commands import parsed
-from core.steering.interventions import UNITS, GenerationRequest, Intervention, Scales
+from core.steering.commands import Action, Placed, checked_setting, parsed
+from core.steering.interventions import AT, WITH_UNITS, Intervention, Scales, written
+from core.steering.places import EVERYWHERE
+from core.steering.request import SAMPLING, GenerationRequest, Sampling
 
 STEP = 0.25
-"""Of a feature's max (or p99, where that is the unit): what one step adds to add and set. A step of scale is 1."""
-SETTINGS = {"seed": 0, "temperature": 0.7, "tokens": 60, "where": "everywhere", "mode": "error-kept"}
+"""Of a feature's max (or p99, where that is the unit): what one step adds to add, set and cap. A step of scale is 1."""
+SETTINGS: Mapping[str, Any] = {
+    "seed": 0, "temperature": 0.7, "tokens": 60, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0,
+    "where": EVERYWHERE, "mode": "error-kept", "chat": False, "system": "",
+}  # fmt: skip
+"""The settings there are, as they begin. `where` is the place of interventions to come."""
+ALWAYS = ("seed", "temperature", "tokens")
+"""Settings that the command line has other beginnings for, so that they are always told."""
+State = tuple[tuple[Intervention, ...], dict[str, Any]]
 
 
 @dataclass
 class Plan:
-    """Changed by a line, or one intervention at a time; every change of the interventions can be undone."""
+    """Changed by a line, or one intervention at a time; every change can be undone, and what was undone done again.
+
+    There is one intervention a feature: another on the same one takes its place, and where it holds, unless it names a
+    place of its own.
+    """
 
     interventions: tuple[Intervention, ...] = ()
     settings: dict[str, Any] = field(default_factory=lambda: dict(SETTINGS))
-    past: list[tuple[Intervention, ...]] = field(default_factory=list)
+    past: list[State] = field(default_factory=list)
+    future: list[State] = field(default_factory=list)
 
-    def do(self, line: str) -> str:
-        """Do what a line asks for, and say what that was. Raises UsageError."""
+    def do(self, line: str) -> str | Action:
+        """Do what a line asks for, and say what that was; an Action is the asker's to do. Raises UsageError."""
         asked = parsed(line, where=self.settings["where"])
         if isinstance(asked, Intervention):
-            self.put(asked)
-            return asked.describe()
-        if asked.name == "clear":
-            self._be(())
-            return "all interventions are gone: u brings them back"
-        self.settings[asked.name] = asked.value
-        if asked.name == "where":
-            self.interventions = tuple(replace(i, where=asked.value) for i in self.interventions)
-        return f"{asked.name} {asked.value}"
+            held = self.of(asked.feature)
+            edit = replace(asked, where=held.where) if held and AT not in line else asked
+            self.put(edit)
+            return edit.describe()
+        if isinstance(asked, Placed):
+            held = self.of(asked.feature)
+            if held is None:
+                raise UsageError(f"feature {asked.feature} is not steered", hint="/add, /set and others steer it")
+            placed = replace(held, where=asked.where)
+            self.put(placed)
+            return placed.describe()
+        if isinstance(asked, Action):
+            return self._act(asked)
+        self.set(asked.name, asked.value)
+        if asked.value == "":
+            return f"no {asked.name} prompt"
+        return f"{asked.name.replace('_', '-')} {_shown(asked.value)}"
+
+    def of(self, feature: int) -> Intervention | None:
+        """The intervention on a feature."""
+        return next((i for i in self.interventions if i.feature == feature), None)
 
     def put(self, intervention: Intervention) -> int:
         """Add one, in the place of the one on the same feature where there is one; its place."""
@@ -63,26 +89,56 @@ class Plan:
         """Switch one off, or on again."""
         self.replace(at, replace(self.interventions[at], enabled=not self.interventions[at].enabled))
 
+    def set(self, name: str, value: Any) -> None:
+        """Another value for a setting; `where` is for those that are there too, and a system prompt makes it a chat.
+
+        Raises UsageError.
+        """
+        settings = {**self.settings, name: checked_setting(name, value)}
+        if name == "system" and value:
+            settings["chat"] = True
+        where = settings["where"]
+        edits = self.interventions if name != "where" else tuple(replace(i, where=where) for i in self.interventions)
+        self._be(edits, settings)
+
+    def take(self, request: GenerationRequest) -> None:
+        """The interventions and settings of a request, such as a recipe's, as one change; not its prompt."""
+        edits = {i.feature: i for i in request.interventions}
+        sampling = {name: getattr(request.sampling, name) for name in SAMPLING}
+        rest = {name: getattr(request, name) for name in ("tokens", "mode", "chat", "system")}
+        self._be(tuple(edits.values()), {**self.settings, **sampling, **rest})
+
     def undo(self) -> bool:
-        """Take the last change of the interventions back; whether there was one."""
-        if not self.past:
-            return False
-        self.interventions = tuple(replace(i, where=self.settings["where"]) for i in self.past.pop())
-        return True
+        """Take the last change back; whether there was one."""
+        return self._go(self.past, self.future)
+
+    def redo(self) -> bool:
+        """Do again what was undone last; whether there was anything."""
+        return self._go(self.future, self.past)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How tokens are chosen."""
+        return Sampling(**{name: self.settings[name] for name in SAMPLING})
 
     def request(self, prompt: str) -> GenerationRequest:
         """What to ask the engine for. Raises UsageError."""
-        asked = {name: value for name, value in self.settings.items() if name != "where"}
-        return GenerationRequest(prompt=prompt, interventions=self.interventions, **asked)
+        settings = self.settings
+        return GenerationRequest(
+            prompt=prompt, interventions=self.interventions, mode=settings["mode"], tokens=settings["tokens"],
+            sampling=self.sampling, chat=settings["chat"], system=settings["system"] if settings["chat"] else "",
+        )  # fmt: skip
 
     def command_line(self, session: str, prompt: str) -> str:
         """The shell command that generates the same."""
         words = ["sae-tui", "steer", session, "--prompt", prompt]
         for edit in self.interventions:
             if edit.enabled:
-                words += _options(edit)
+                words += edit.to_option()
         for name, value in self.settings.items():
-            words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
+            told = name in ALWAYS or (value != SETTINGS[name] and name != "where")
+            if told and (name != "system" or self.settings["chat"]):
+                words += [f"--{name.replace('_', '-')}", *([] if value is True else [_shown(value)])]
         return shlex.join(words)
 
     def to_json(self) -> dict[str, Any]:
@@ -91,25 +147,50 @@ class Plan:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Plan":
-        """A plan as `to_json` left it; what cannot be read of it is left out."""
+        """A plan as `to_json` left it, now or in an older version; what cannot be read of it is left out."""
         plan = cls()
         settings, found = values.get("settings"), values.get("interventions")
         for name, value in settings.items() if isinstance(settings, dict) else ():
             with contextlib.suppress(UsageError):
-                plan.do(f"/{name} {value}" if name in SETTINGS else "")
+                plan.settings[name] = checked_setting(name, value)
         for item in found if isinstance(found, list) else ():
             with contextlib.suppress(UsageError, TypeError):
-                plan.put(replace(Intervention.from_json(item), where=plan.settings["where"]))
+                plan.put(Intervention.from_json(item))
         plan.past.clear()
         return plan
 
-    def _be(self, interventions: Sequence[Intervention]) -> None:
-        self.past.append(self.interventions)
-        self.interventions = tuple(interventions)
+    def _act(self, asked: Action) -> str | Action:
+        match asked.name:
+            case "clear":
+                self._be(())
+                return "all interventions are gone: /undo brings them back"
+            case "undo":
+                return "undone" if self.undo() else "there is nothing to undo"
+            case "redo":
+                return "done again" if self.redo() else "there is nothing to do again"
+            case _:
+                return asked
+
+    def _be(self, interventions: Sequence[Intervention], settings: dict[str, Any] | None = None) -> None:
+        self.past.append((self.interventions, self.settings))
+        self.future.clear()
+        self.interventions, self.settings = tuple(interventions), settings or dict(self.settings)
+
+    def _go(self, there: list[State], back: list[State]) -> bool:
+        if not there:
+            return False
+        back.append((self.interventions, self.settings))
+        self.interventions, self.settings = there.pop()
+        return True
 
 
 def nudged(edit: Intervention, steps: int, scales: Scales) -> Intervention:
-    """The intervention some steps stronger, or weaker where `steps` is negative. An ablation counts as `scale 0`."""
+    """The intervention some steps stronger, or weaker where `steps` is negative. An ablation counts as `scale 0`.
+
+    A mean-ablation becomes a set of its mean, where that is known, and else of 0.
+    """
+    if edit.kind == "mean-ablate":
+        edit = replace(edit, kind="set", value=scales.get(edit.feature, {}).get("mean") or 0.0)
     if edit.kind in ("ablate", "scale"):
         value = (edit.value if edit.kind == "scale" else 0.0) + steps
         return replace(edit, kind="scale", value=_tidy(value))
@@ -120,7 +201,9 @@ def nudged(edit: Intervention, steps: int, scales: Scales) -> Intervention:
 
 
 def in_max(edit: Intervention, scales: Scales) -> float | None:
-    """What an add or a set comes to in units of the feature's max; None where that is not known."""
+    """What an add, a set or a cap comes to in units of the feature's max; None where that is not known."""
+    if edit.kind not in WITH_UNITS:
+        return None
     if edit.unit == "max":
         return edit.value
     scale = scales.get(edit.feature, {})
@@ -128,12 +211,11 @@ def in_max(edit: Intervention, scales: Scales) -> float | None:
     return edit.value * unit / most if most and unit else None
 
 
-def _options(edit: Intervention) -> list[str]:
-    """An intervention as the command line has it."""
-    if edit.kind == "ablate":
-        return ["--ablate", str(edit.feature)]
-    unit = next(suffix for suffix, name in UNITS.items() if name == edit.unit)
-    return [f"--{edit.kind}", f"{edit.feature}={edit.value:.6g}{unit}"]
+def _shown(value: Any) -> str:
+    """A setting's value as it is typed."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return written(value) if isinstance(value, float) else str(value)
 
 
 def _tidy(value: float) -> float:

@@ -15,7 +15,8 @@ from core import demo
 from core.analysis.store import Store
 from core.engine.client import Engine
 from core.session import Session, free_name, unused_name
-from core.steering.interventions import GenerationRequest, Intervention
+from core.steering.interventions import Intervention
+from core.steering.request import GREEDY, GenerationRequest
 from core.steering.transcript import Transcript
 from sae_tui.commands.output import as_json, cell
 from sae_tui.commands.runs import foreground
@@ -102,8 +103,8 @@ def _steered(session: Session, words: dict[int, str]) -> Transcript | None:
     with Engine(session) as engine:
         for strength, (feature, word) in itertools.product(STRENGTHS, words.items()):
             edit = Intervention("add", feature, strength, "max")
-            request = GenerationRequest(prompt=PROMPT, interventions=(edit,), tokens=16, temperature=0.0)
-            transcript = generated(engine, request)
+            request = GenerationRequest(prompt=PROMPT, interventions=(edit,), tokens=16, sampling=GREEDY)
+            transcript, _ = generated(engine, request)
             plain, steered = (row.text.lower().split() for row in (transcript.baseline, transcript.steered))
             varied = plain != steered and len(set(steered)) > 0.6 * len(steered)
             gained = any(word in w for w in set(steered) - set(plain))

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import difflib
 import sys
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,12 +12,20 @@ from pathlib import Path
 from core.analysis.store import strengths
 from core.engine import protocol
 from core.engine.client import Engine
-from core.errors import UsageError
+from core.errors import RunError, UsageError
 from core.records import Progress, TokenReport
-from core.steering.interventions import GenerationRequest, Intervention, Scales, from_option
+from core.session import Session
+from core.steering.interventions import Scales, from_option
+from core.steering.places import EVERYWHERE, KNOWN
+from core.steering.recipe import Recipe, found_recipe, recipe_path
+from core.steering.replay import Replay, as_it_was
+from core.steering.request import SAMPLING, GenerationRequest, Sampling
 from core.steering.transcript import Change, MadeWith, Transcript, collect
 from sae_tui.commands.output import as_json, session_of, watched
 from sae_tui.text import safe
+
+BEGINNING = GenerationRequest(prompt="", tokens=60, sampling=Sampling(temperature=0.0))
+"""What is asked for where no option says otherwise."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -25,11 +34,15 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument("name", help="the session")
     verb.add_argument("--prompt", help="the text to go on from")
     verb.add_argument("--replay", type=Path, metavar="FILE", help="a saved transcript: the same tokens again")
+    verb.add_argument("--recipe", metavar="FILE|NAME", help="a recipe; options that are given too come before it")
+    verb.add_argument("--save-recipe", metavar="NAME", help="keep what is asked for as a recipe of the session")
     for option, metavar, text in (
         (("--ablate",), "ID", "set the feature to 0"),
+        (("--mean-ablate",), "ID", "set the feature to its mean over all tokens of the analysis"),
         (("--scale", "--amplify"), "ID=M", "multiply the feature by M"),
         (("--set",), "ID=V", "set the feature to V: a number, or 4x (times its p99), or 2max"),
         (("--add",), "ID=V", "add V to the feature; the same units"),
+        (("--cap",), "ID=V", "let the feature be no more than V; the same units"),
     ):
         verb.add_argument(
             *option,
@@ -40,11 +53,27 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
             help=text,
             kind=option[0].strip("-"),
         )
-    verb.add_argument("--mode", default="error-kept", help="error-kept (default) or replace by the reconstruction")
-    verb.add_argument("--where", default="everywhere", help="everywhere, prompt, generated or from:N")
-    verb.add_argument("--tokens", type=int, default=60, help="how many tokens to generate (60)")
-    verb.add_argument("--temperature", type=float, default=0.0, help="0 (default): the likeliest token, always")
-    verb.add_argument("--seed", type=int, default=0, help="of the one random draw both texts share")
+    verb.add_argument(
+        "--where",
+        metavar="PLACE",
+        default=EVERYWHERE,
+        help=f"where interventions hold: {', '.join(KNOWN)}; several joined by commas must all hold. A place of "
+        "one alone stands behind it: --add 9=2x@generated,firing",
+    )
+    verb.add_argument("--chat", action="store_true", default=None, help="put the prompt into the chat template")
+    verb.add_argument("--system", metavar="TEXT", help="the system prompt of a chat")
+    verb.add_argument("--mode", help="error-kept (default) or replace by the reconstruction")
+    verb.add_argument("--tokens", type=int, help=f"how many tokens to generate ({BEGINNING.tokens})")
+    for name, text in (
+        ("temperature", "0 (default): the likeliest token, always"),
+        ("top-p", "only the likeliest tokens with this share of the probability (1: all)"),
+        ("top-k", "only the so many likeliest tokens (0: all)"),
+        ("min-p", "only tokens at least this share as likely as the likeliest (0: all)"),
+        ("repetition-penalty", "above 1: tokens that are there already are made less likely"),
+        ("seed", "of the one random draw both texts share (0)"),
+    ):
+        kind = type(getattr(BEGINNING.sampling, name.replace("-", "_")))
+        verb.add_argument(f"--{name}", type=kind, metavar="N", help=text)
     verb.set_defaults(run=steer)
 
 
@@ -61,75 +90,88 @@ class _Edit(argparse.Action):
 
 def steer(args: argparse.Namespace) -> int:
     """`sae-tui steer`."""
-    if (args.prompt is None) == (args.replay is None):
-        raise UsageError("steer takes --prompt TEXT or --replay FILE")
+    if args.replay and (args.prompt is not None or args.recipe is not None):
+        raise UsageError("a replay has its own prompt", hint="--replay FILE stands alone")
     session = session_of(args)
     replayed = Transcript.load(args.replay) if args.replay else None
     changes: tuple[Change, ...] = ()
     if replayed:
         request, changes = as_it_was(replayed)
     else:
-        edits: tuple[Intervention, ...] = tuple(from_option(kind, text, where=args.where) for kind, text in args.edits)
-        request = GenerationRequest(
-            prompt=args.prompt, interventions=edits, mode=args.mode, tokens=args.tokens,
-            temperature=args.temperature, seed=args.seed,
-        )  # fmt: skip
+        request = _asked(args, session)
+    if args.save_recipe is not None:
+        kept = recipe_path(session, args.save_recipe)
+        Recipe.of(request, session).save(kept)
+        sys.stderr.write(f"sae-tui: kept as {kept}; `--recipe {args.save_recipe}` asks for the same\n")
     # Kept with the transcript: another analysis may change what a multiple of p99 or max is.
     scales = strengths(session, request.interventions)
     with Engine(session) as engine:
-        transcript = generated(engine, request, scales, changes)
-    if replayed and replayed.made_with != transcript.made_with:
-        sys.stderr.write(f"sae-tui: {_difference(replayed.made_with, transcript.made_with)}: tokens may differ\n")
+        threads = replayed.made_with.threads if replayed else None
+        transcript, error = generated(engine, request, scales, changes, threads)
     path = transcript.save(session)
     if args.json:
-        as_json({**transcript.to_json(), "file": str(path)})
+        replay = {"replay": asdict(Replay.of(replayed, transcript))} if replayed else {}
+        as_json({**transcript.to_json(), **replay, "file": str(path)})
     else:
         for line in side_by_side(transcript):
             print(line)
+        if replayed:
+            print(safe(f"replay    {Replay.of(replayed, transcript).describe()}"))
         print(f"\nsaved as {path}; `--replay` gives the same tokens again")
-    return 0
+    if error:
+        sys.stderr.write(f"sae-tui: {safe(str(error))}; what came before is kept\n")
+    return 1 if error else 0
 
 
-def as_it_was(transcript: Transcript) -> tuple[GenerationRequest, tuple[Change, ...]]:
-    """What to ask for to get a transcript's tokens again, and what changes on the way.
+def _asked(args: argparse.Namespace, session: Session) -> GenerationRequest:
+    """What the options ask for; those that were not given are the recipe's, where there is one.
 
-    Strengths are in the raw units they had then.
+    An intervention that is given takes the place of the recipe's on the same feature.
     """
-    scales = transcript.scales or {}
-
-    def raw(edits: tuple[Intervention, ...]) -> tuple[Intervention, ...]:
-        return tuple(
-            edit
-            if edit.unit == "raw"
-            else replace(edit, unit="raw", value=edit.value * float(scales[edit.feature][edit.unit] or 0))
-            for edit in edits
-        )
-
-    changes = tuple(Change(change.index, raw(change.interventions)) for change in transcript.changes)
-    return replace(transcript.request(), interventions=raw(transcript.interventions)), changes
-
-
-def _difference(then: MadeWith, now: MadeWith) -> str:
-    """Which of the things that a replay depends on are not the same."""
-    pairs = zip(asdict(then).items(), asdict(now).values(), strict=True)
-    return "; ".join(f"{name} was {safe(str(a))}, is {safe(str(b))}" for (name, a), b in pairs if a != b)
+    base = BEGINNING
+    if args.recipe is not None:
+        recipe = Recipe.load(found_recipe(session, args.recipe))
+        recipe.check(session)
+        base = recipe.request
+    if args.prompt is None and not base.prompt:
+        raise UsageError("steer takes --prompt TEXT, --recipe FILE or --replay FILE", hint="see `sae-tui steer --help`")
+    edits = tuple(from_option(kind, text, where=args.where) for kind, text in args.edits)
+    features = {edit.feature for edit in edits}
+    given = {name: getattr(args, name) for name in ("prompt", "tokens", "mode", "chat", "system", *SAMPLING)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given.get("system"):
+        given["chat"] = True
+    sampling = {name: given.pop(name) for name in SAMPLING if name in given}
+    return replace(
+        base,
+        **given,
+        interventions=(*(edit for edit in base.interventions if edit.feature not in features), *edits),
+        sampling=replace(base.sampling, **sampling),
+    )
 
 
 def generated(
-    engine: Engine, request: GenerationRequest, scales: Scales | None = None, changes: Sequence[Change] = ()
-) -> Transcript:
-    """Run one request to its end, changing on the way; progress on stderr. Ctrl-C stops it and keeps what came."""
+    engine: Engine, request: GenerationRequest, scales: Scales | None = None, changes: Sequence[Change] = (),
+    threads: int | None = None,
+) -> tuple[Transcript, RunError | None]:  # fmt: skip
+    """Run one request to its end, changing on the way; progress on stderr. Ctrl-C stops it and keeps what came.
+
+    So does what breaks it off, as numbers that are none do: it is returned beside what came.
+    """
     reports: list[TokenReport] = []
+    times: list[float] = []
     made_with: list[MadeWith] = []
+    error: RunError | None = None
 
     def records() -> Generator[Progress, None, None]:
-        for event in engine.generate(request, changes):
+        for event in engine.generate(request, changes, threads=threads):
             if isinstance(event, protocol.Loading):
                 yield event.progress
             elif isinstance(event, protocol.Started):
                 made_with.append(event.made_with)
             elif isinstance(event, protocol.Step):
                 reports.append(event.report)
+                times.append(time.monotonic())
                 yield Progress(phase="generating", done=len(reports), total=request.tokens, unit="tokens")
 
     with contextlib.closing(records()) as stream:
@@ -139,7 +181,17 @@ def generated(
         except KeyboardInterrupt:
             if not reports:
                 raise
-    return collect(reports, request, made_with[0], scales=scales, changes=changes)
+        except RunError as broken:
+            if not reports:
+                raise
+            error = broken
+    tokens = [report.steered.token_id for report in reports if report.steered]
+    read = engine.firing(request.prompt, top=0, then=tokens, chat=request.chat, system=request.system)
+    transcript = collect(
+        reports, request, made_with[0], scales=scales, changes=changes, seconds=times[-1] - times[0],
+        logprobs=[token.logprob or 0.0 for token in read[len(read) - len(tokens) :]],
+    )  # fmt: skip
+    return transcript, error
 
 
 def side_by_side(transcript: Transcript) -> Iterator[str]:
@@ -159,6 +211,15 @@ def side_by_side(transcript: Transcript) -> Iterator[str]:
         part = "the texts never part" if parted is None else f"the texts part after {parted} tokens"
         both = sum(bool(r.baseline and r.steered) for r in transcript.reports)
         yield f"mean KL   {transcript.mean_kl:.3f} nats over {both} tokens; {part}"
+    summary = transcript.summary()
+    grams = ", ".join(f"{share:.0%}" for share in summary.distinct if share is not None)
+    parts = [
+        summary.perplexity and f"perplexity {summary.perplexity:.4g} under the unsteered model",
+        grams and f"distinct 1- to 4-grams {grams}",
+        summary.tokens_per_s and f"{summary.tokens_per_s:.1f} tokens/s",
+    ]
+    if any(parts):
+        yield f"steered:  {'; '.join(part for part in parts if part)}"
 
 
 def _marked(one: str, other: str) -> tuple[str, str]:

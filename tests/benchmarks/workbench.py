@@ -211,7 +211,7 @@ def steering(bench: Bench) -> None:
     with bench.at("steer") as terminal:
         terminal.type("Once upon a time")
         terminal.press("enter")
-        terminal.wait_for(" step", 15)
+        terminal.wait_for("mean KL", 15)
         sent = terminal.drain(2.0)
         bench.figure("a steering stream of 20 tokens a second", len(sent) / 2.0, "B/s", 15_000)
 

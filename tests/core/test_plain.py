@@ -22,6 +22,21 @@ class Outer:
     number: float | None = None
 
 
+@dataclass(frozen=True)
+class Either:
+    which: Inner | Outer
+
+
+@pytest.mark.parametrize("which", [Inner("a"), Outer(one=Inner("a"), maybe=None, many=())])
+def test_of_several_dataclasses_it_is_the_one_with_these_fields(which):
+    assert made(Either, json.loads(json.dumps(asdict(Either(which))))) == Either(which)
+
+
+def test_fields_of_none_of_them_are_an_error():
+    with pytest.raises(ValueError, match="unpack"):
+        made(Either, {"which": {"name": "a"}})
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -22,10 +22,10 @@ def test_features_are_described_and_those_there_are_not_left_out(store):
     row = store.feature(3)
     assert rows[3] == Described(
         feature=3, label="Dates of years", top_token=row["top_token"], max=row["max"], p99=row["p99"],
-        density=row["density"],
+        mean=row["density"] * row["mean"], density=row["density"],
     )  # fmt: skip
     assert rows[SILENT].max is None
-    assert scales(rows)[3] == {"p99": row["p99"], "max": row["max"]}
+    assert scales(rows) == {f: pytest.approx(one) for f, one in store.scales([3, SILENT]).items()}
     assert described(store, LABELS, []) == {}
     assert described(None, LABELS, [3, 9]) == {
         3: Described(feature=3, label="Dates of years"),

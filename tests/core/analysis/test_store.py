@@ -10,10 +10,11 @@ import pytest
 
 from core import labels
 from core.analysis.browse import Kind
-from core.analysis.store import Store, plain
+from core.analysis.store import Store, plain, strengths
 from core.errors import QueryError
 from core.records import Example
 from core.session import Session
+from core.steering.interventions import Intervention
 from tests.core.analysis.conftest import ALWAYS, N_FEATURES, ONCE, SILENT
 
 
@@ -164,12 +165,25 @@ def test_a_category_with_quotes_in_it_stays_one_word_of_a_condition(store):
     assert kind.words == "specialists of it's'); DROP TABLE features; -- · cluster 2"
 
 
-def test_scales_are_p99_and_max_or_none(store, case):
+def test_scales_are_p99_and_max_or_none_and_the_mean(store, case):
     found = store.scales([ALWAYS, SILENT])
     assert found[ALWAYS]["max"] == case.code[:, ALWAYS].max()
     assert found[ALWAYS]["p99"] == pytest.approx(np.percentile(case.code[case.counted, ALWAYS].astype(float), 99))
-    assert found[SILENT] == {"p99": None, "max": None}
+    assert found[SILENT] == {"p99": None, "max": None, "mean": 0.0}
     assert store.scales([]) == {}
+
+
+def test_the_mean_that_is_steered_to_is_over_all_counted_tokens_zeros_included(store, case):
+    found = store.scales(range(store.d_sae))
+    means = case.code[case.counted].astype(float).mean(axis=0)
+    assert [found[f]["mean"] for f in range(store.d_sae)] == pytest.approx(list(means), rel=1e-6)
+
+
+def test_strengths_are_looked_up_for_what_needs_them_alone(store, case, tmp_path):
+    plain, unit, mean = Intervention("ablate", 1), Intervention("cap", 2, 1.0, "max"), Intervention("mean-ablate", 3)
+    assert strengths(case.session, [plain]) is None
+    assert strengths(case.session, [plain, unit, mean]) == store.scales([2, 3])
+    assert strengths(Session(tmp_path / "toy"), [unit]) is None
 
 
 def test_an_examples_context_is_its_document_around_it_with_every_activation_lit(store, case):

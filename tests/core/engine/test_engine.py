@@ -22,6 +22,7 @@ from core.config import RunConfig
 from core.engine import protocol
 from core.engine.client import Engine
 from core.errors import EngineError, QueryError, UsageError
+from core.experiments.requests import DoseRequest, EffectRequest, PairRequest
 from core.records import (
     AttributedFeature,
     Attribution,
@@ -36,8 +37,10 @@ from core.records import (
     TokenReport,
 )
 from core.session import Session
-from core.steering.interventions import GenerationRequest, Intervention
+from core.steering.interventions import Intervention
+from core.steering.request import GenerationRequest, Sampling
 from core.steering.transcript import Change, MadeWith
+from tests.sae_tui.experiments import measured
 
 SIDE = ConceptSide(strong_share=0.5, active_share=1.0, mean=2.0, composite=100.0)
 ROW = ConceptRow(feature=1, score=100.0, threshold=1.5, inside=SIDE, outside=None)
@@ -54,6 +57,14 @@ ATTRIBUTED = Attribution(
     ),
 )  # fmt: skip
 
+EXPERIMENTS = (
+    DoseRequest(
+        prompt="a\u2028", features=(1, 2), strengths=(0.5, 1.0, 2.0), sampling=Sampling(temperature=0.5, top_k=9)
+    ),
+    PairRequest(one=Intervention("ablate", 3), other=Intervention("add", 4, 2.0, "max"), texts=("a", "b")),
+    EffectRequest(edit=Intervention("mean-ablate", 3), target=" b", seed=7),
+)
+
 PARTS = """
 import os, signal, sys, time, types
 
@@ -67,13 +78,24 @@ def load_engine(session):
             time.sleep(30)
     return "model", types.SimpleNamespace(d_sae=100)
 
-def made_with(model, session):
+def made_with(model, session, digest):
+    import torch
     from core.steering.transcript import MadeWith
-    return MadeWith(model=model, session=session, dtype="float32", device="cpu", threads=1, torch="0")
+    threads = torch.get_num_threads()
+    return MadeWith(model=model, session=session, dtype="float32", device="cpu", threads=threads, torch="0", sae=digest)
 
-def generate(model, sae, request, config, scales, now):
+class Live:
+    pass
+
+def digest(sae):
+    return "0123"
+
+def generate(model, sae, request, config, scales, now, *, changes, past, live):
     from core.errors import QueryError
-    from core.records import TokenChoice, TokenReport
+    from core.records import Progress, TokenChoice, TokenReport
+    for i in range(len(past)):
+        time.sleep(float(request.sampling.temperature))
+        yield Progress(phase="reading", done=i, total=len(past))
     if request.prompt == "fail":
         raise QueryError("there is no feature 9", hint="this SAE has 8")
     if request.prompt == "crash":
@@ -82,21 +104,23 @@ def generate(model, sae, request, config, scales, now):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     if request.prompt in ("slow", "deaf"):
         time.sleep(30)
-    for index in range(request.tokens):
+    for index in range(len(past), request.tokens):
         print("noise", index)
         if request.prompt == "die" and index == 2:
             os.write(2, b"out of something\\n")
             os.kill(os.getpid(), 9)
-        time.sleep(float(request.temperature))
+        time.sleep(float(request.sampling.temperature))
         logprobs = {"logprob_baseline": -1.0, "logprob_steered": float("-inf")}
         text = "".join(f"{i.kind}{i.value * (1 if i.unit == 'raw' else scales[i.feature][i.unit]):g}" for i in now())
         choice = TokenChoice(token_id=index, text=text if request.prompt == "tell" else request.prompt, **logprobs)
         yield TokenReport(index=index, baseline=None, steered=choice, kl=0.5, same_context=True)
 
-def firing(model, sae, text, config, top, then):
+def firing(model, sae, request, config, scales, *, changes, then, top):
     from core.records import FiringToken
     features = tuple((f, 1 / (f + 1)) for f in range(top))
-    return [FiringToken(token_id=i, text=text, counted=True, features=features) for i in (1, *then)]
+    after = tuple((i.feature, i.value) for i in request.interventions)
+    text = request.prompt + request.system
+    return [FiringToken(token_id=i, text=text, counted=True, features=features, after=after) for i in (1, *then)]
 
 def concept(model, sae, session, texts, contrast, *, rule, top):
     from core.records import ConceptFound, ConceptRow, ConceptSide, Progress
@@ -135,11 +159,23 @@ def attribute(model, sae, text, config, *, target, position, rank, top):
         ablated=0, pearson=None, spearman=None,
     )
 
+def run(model, sae, session, request):
+    import dataclasses
+    from core.records import Progress
+    from tests.sae_tui.experiments import measured
+    for whole in (False, True):
+        yield Progress(phase="writing texts", done=1 + whole, total=2, unit="tokens")
+        if request.prompt == "slow" and whole:
+            time.sleep(30)
+        yield measured(request, whole=whole)
+
 parts = {
     "core.flow": {"load_engine": load_engine},
-    "core.steering.generate": {"made_with": made_with, "generate": generate, "firing": firing},
+    "core.steering.generate": {"made_with": made_with, "generate": generate, "digest": digest, "Live": Live},
+    "core.steering.firing": {"firing": firing},
     "core.analysis.asking": {"concept": concept, "feature": feature},
     "core.analysis.attribution": {"attribute": attribute},
+    "core.experiments.run": {"run": run},
 }
 for name, functions in parts.items():
     sys.modules[name] = types.ModuleType(name)
@@ -164,7 +200,10 @@ def engine(session: Session) -> Iterator[Engine]:
 
 def ask(prompt: str = "a", tokens: int = 3, pause_s: float = 0.0) -> GenerationRequest:
     return GenerationRequest(
-        prompt=prompt, tokens=tokens, temperature=pause_s, interventions=(Intervention("scale", 7, 2.0),)
+        prompt=prompt,
+        tokens=tokens,
+        sampling=Sampling(temperature=pause_s),
+        interventions=(Intervention("scale", 7, 2.0),),
     )
 
 
@@ -218,6 +257,9 @@ def test_it_tells_what_fires_and_loads_ahead(engine: Engine):
         FiringToken(token_id=1, text="x", counted=True, features=((0, 1.0), (1, 0.5))),
     )
     assert [token.token_id for token in engine.firing("x", top=1, then=[7, 8])] == [1, 7, 8]
+    edits = [Intervention("set", 4, 2.0)]
+    (token,) = engine.firing("x", interventions=edits, changes=[Change(1, ())], chat=True, system="s", mode="replace")
+    assert (token.text, token.after) == ("xs", ((4, 2.0),))
 
 
 def test_it_answers_questions_about_texts(engine: Engine):
@@ -232,6 +274,20 @@ def test_it_answers_questions_about_texts(engine: Engine):
     assert attributed.rows[0].gradient == -0.5 and attributed.likeliest == ((" a", 0.5),)
     one, two = engine.reading(["x", "y"], 5)
     assert (one.text, two.text, one.source) == ("x", "y", "typed") and one.tokens[0].value == 5.0
+
+
+def test_an_experiment_tells_how_far_it_is_and_what_is_whole_and_a_stop_keeps_that(engine: Engine):
+    request = DoseRequest(prompt="a", features=(1, 2), strengths=(1.0, 2.0, 3.0), target=" b")
+    events = list(engine.experiment(request))
+    came = [event.outcome for event in events if isinstance(event, protocol.Measured)]
+    assert came == [measured(request, whole=False), measured(request)] and [one.whole for one in came] == [False, True]
+    shares = [e.progress.done for e in events if isinstance(e, protocol.Loading) and e.progress.unit == "tokens"]
+    assert shares == [1, 2] and events[-1] == protocol.Done(id=events[-1].id, stopped=False)
+    slow = engine.experiment(DoseRequest(prompt="slow", features=(1,), strengths=(1.0, 2.0)))
+    found = up_to(slow, protocol.Measured)
+    assert not found.outcome.whole
+    stop_soon(engine)
+    assert ended_by_stop(slow) and engine.firing("still there", top=1)
 
 
 def test_a_question_that_cannot_be_asked_is_an_error_and_the_engine_goes_on(engine: Engine):
@@ -409,8 +465,10 @@ def test_a_changed_strength_is_read_in_units_of_the_feature(engine: Engine, sess
     import duckdb
 
     with duckdb.connect(str(session.database_path)) as database:
-        database.execute("CREATE TABLE features AS SELECT 3::INTEGER AS feature, 1.5 AS p99, 4.0 AS max")
-        database.execute("INSERT INTO features SELECT unnest(range(3))::INTEGER, NULL, NULL")
+        database.execute(
+            "CREATE TABLE features AS SELECT 3::INTEGER AS feature, 1.5 AS p99, 4.0 AS max, 0.1 AS density, 1.0 AS mean"
+        )
+        database.execute("INSERT INTO features SELECT unnest(range(3))::INTEGER, NULL, NULL, 0, NULL")
         database.execute("CREATE TABLE meta AS SELECT 'schema' AS key, $1 AS value", [SCHEMA])
     events = engine.generate(ask("tell", tokens=10_000, pause_s=0.01))
     up_to(events, protocol.Step)
@@ -430,6 +488,48 @@ def test_a_replay_changes_at_the_same_tokens_again(engine: Engine):
     assert [Change(e.index, e.interventions) for e in events if isinstance(e, protocol.Changed)] == changes
     with pytest.raises(QueryError, match="there is no feature 100"):
         list(engine.generate(ask("tell"), [Change(1, (Intervention("ablate", 100),))]))
+
+
+def test_a_past_is_read_and_only_the_tokens_after_it_come(engine: Engine):
+    list(engine.load())
+    asked = {"changes": [Change(1, (Intervention("ablate", 1),)), Change(4, ())], "past": [(7, 8), (None, 9)]}
+    events = list(engine.generate(ask("tell", tokens=6), **asked, steps=3))
+    read = [e.progress.done for e in events if isinstance(e, protocol.Loading)]
+    steps = [e.report for e in events if isinstance(e, protocol.Step)]
+    assert read == [0, 1]
+    # What held at the end of the past is known to who asks: only what comes after it is told.
+    assert [(s.index, s.steered.text) for s in steps] == [(2, "ablate0"), (3, "ablate0"), (4, "")]
+    assert [(e.index, e.interventions) for e in events if isinstance(e, protocol.Changed)] == [(4, ())]
+
+
+def test_a_change_that_comes_while_the_past_is_read_holds_from_the_first_new_token(engine: Engine):
+    list(engine.load())
+    changes = [Change(2, (Intervention("ablate", 1),))]
+    events = engine.generate(ask("tell", tokens=12, pause_s=0.05), changes, past=[(1, 2)] * 10)
+    up_to(events, protocol.Loading)
+    assert engine.change((Intervention("set", 5, 1.0),))
+    *_, changed, one, other, _done = events
+    assert changed.index == 10 and [one.report.steered.text, other.report.steered.text] == ["set1", "set1"]
+
+
+def test_a_stop_while_a_past_is_read_is_answered_in_a_third_of_a_second(engine: Engine):
+    events = engine.generate(ask(tokens=10_000, pause_s=0.02), past=[(1, 2)] * 5_000)
+    up_to(events, protocol.Started)
+    up_to(events, protocol.Loading, 3)
+    began = time.monotonic()
+    engine.stop()
+    assert time.monotonic() - began < 0.3
+    assert ended_by_stop(events)
+
+
+def test_a_replay_computes_with_the_threads_that_were_recorded_and_others_with_the_engines_own(engine: Engine):
+    def threads(**asked):
+        (started,) = [e for e in engine.generate(ask(tokens=1), **asked) if isinstance(e, protocol.Started)]
+        return started.made_with.threads
+
+    own = threads()
+    assert threads(threads=own + 3) == own + 3
+    assert threads() == own
 
 
 def test_a_second_request_at_a_time_is_refused_and_a_ping_is_not(engine: Engine):
@@ -461,9 +561,9 @@ import sys
 from pathlib import Path
 from core.engine.client import Engine
 from core.session import Session
-from core.steering.interventions import GenerationRequest
+from core.steering.request import GenerationRequest, Sampling
 engine = Engine(Session(Path({str(session.path)!r})))
-request = GenerationRequest(prompt={prompt!r}, tokens=10_000, temperature=0.02)
+request = GenerationRequest(prompt={prompt!r}, tokens=10_000, sampling=Sampling(temperature=0.02))
 for event in engine.generate(request):
     if type(event).__name__ == "Started":
         print(engine.pid, flush=True)
@@ -492,7 +592,16 @@ def alive(pid: int) -> bool:
         protocol.Change(id=2, interventions=(Intervention("add", 1, 2.0, "max", "from:3", enabled=False),)),
         protocol.Changed(id=2, index=4, interventions=()),
         protocol.Refused(id=2, kind="QueryError", message="m", hint=""),
+        protocol.Generate(
+            id=2,
+            request=ask(),
+            past=((1, 2), (None, 3)),
+            steps=1,
+            threads=2,
+            changes=(Change(1, (), Sampling(top_k=3)),),
+        ),
         protocol.Tokens(id=3, text="\x1b[31m", top=5, then=(1, 2)),
+        protocol.Tokens(id=3, text="a", top=5, changes=(Change(1, ()),), chat=True, system="s", mode="replace"),
         protocol.Concept(id=3, texts=("\x1b", "b"), contrast=(), strong=None, top=5),
         protocol.Attribute(id=3, text="a", target=None, position=2, rank="gradient", top=5),
         protocol.Read(id=3, texts=("a",), feature=4),
@@ -513,6 +622,8 @@ def alive(pid: int) -> bool:
         protocol.Done(id=10, stopped=True),
         protocol.Failed(id=11, kind="QueryError", message="m", hint=""),
         protocol.Pong(id=12),
+        *(protocol.Experiment(id=13, request=request) for request in EXPERIMENTS),
+        *(protocol.Measured(id=14, outcome=measured(request, whole=i == 1)) for i, request in enumerate(EXPERIMENTS)),
     ],
 )
 def test_every_message_is_one_ascii_line_and_comes_back_equal(message):

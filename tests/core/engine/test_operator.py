@@ -21,7 +21,7 @@ class Engine:
     def load(self):
         yield protocol.Done(id=1, stopped=False)
 
-    def generate(self, request, changes=()):
+    def generate(self, request, changes=(), *, past=(), steps=None):
         if request == "fail":
             raise EngineError("it died")
         self.stops.clear()
@@ -31,7 +31,7 @@ class Engine:
                 break
         yield protocol.Done(id=2, stopped=self.stops.is_set())
 
-    def firing(self, text, top=10, then=()):
+    def firing(self, text, top=10, then=(), **how):
         return (FiringToken(token_id=len(then), text=text, counted=True),)
 
     def concept(self, texts, contrast=(), *, strong=None, top=20):

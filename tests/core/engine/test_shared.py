@@ -4,7 +4,7 @@ import threading
 
 from core.engine.shared import Engines
 from core.session import Session
-from core.steering.interventions import GenerationRequest
+from core.steering.request import GenerationRequest
 from tests.sae_tui.fake_engine import FakeEngine, paced, wait_for
 
 REQUEST = GenerationRequest(prompt="the", interventions=(), tokens=1_000)

@@ -163,16 +163,42 @@ def test_a_hook_point_that_does_not_fire_is_an_error_that_names_the_nearest(mode
         language_model(model_folders[family], hook)
 
 
-def test_without_an_edit_the_logits_are_the_bridges_own_bit_for_bit(model):
+def test_without_an_edit_the_logits_are_the_models_own_bit_for_bit(model, family, model_folders):
+    alone = reference(model_folders[family]).requires_grad_(False)  # with gradients another product is chosen
+    alone.set_attn_implementation(model.bridge.original_model.config._attn_implementation)
     ids = ids_for(model)
     with torch.no_grad():
-        own, own_cache = model.bridge(ids, return_type="logits_and_cache", use_cache=True, logits_to_keep=1)
+        own = alone(ids, use_cache=True, logits_to_keep=1)
         logits, cache = model.next_logits(ids)
-        assert torch.equal(logits, own[:, -1])
+        assert torch.equal(logits, own.logits[:, -1])
         after = ids[:, :1]
-        own, _ = model.bridge(after, return_type="logits_and_cache", past_key_values=own_cache, logits_to_keep=1)
+        own = alone(after, past_key_values=own.past_key_values, use_cache=True, logits_to_keep=1)
         logits, _ = model.next_logits(after, cache=cache)
-    assert torch.equal(logits, own[:, -1])
+    assert torch.equal(logits, own.logits[:, -1])
+
+
+def test_after_a_token_the_bridge_is_whole_again(model):
+    ids = ids_for(model)
+    with torch.no_grad():
+        before = model.bridge(ids)
+        model.next_logits(ids, edit=lambda x: x + 1)
+        assert torch.equal(model.bridge(ids), before)
+    seen = []
+    with model.bridge.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", lambda x, hook: seen.append(x.shape))]):
+        model.bridge(ids)
+    assert len(seen) == 1
+
+
+def test_a_cache_is_cut_to_its_first_tokens_or_told_to_be_no_longer_whole(model, family):
+    ids = ids_for(model)
+    _, cache = model.next_logits(ids[:, :7])
+    first, cache = model.next_logits(ids[:, 7:8], cache=cache)
+    cut = model.cropped(cache, 7)
+    if family == "gemma2":  # of a sliding window
+        assert cut is None
+        return
+    assert cut.get_seq_length() == 7 and model.cropped(cut, 8) is None
+    assert torch.equal(model.next_logits(ids[:, 7:8], cache=cut)[0], first)
 
 
 def test_cached_decoding_agrees_with_a_full_pass(model, family, model_folders):

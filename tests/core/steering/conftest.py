@@ -48,6 +48,7 @@ class ByteModel(LanguageModel):
     """
 
     name, device, dtype, d_in, context = "bytes", torch.device("cpu"), torch.float32, D, 200
+    n_vocab = N_VOCAB
 
     def __init__(self):
         draw = torch.Generator().manual_seed(5)
@@ -71,6 +72,13 @@ class ByteModel(LanguageModel):
         scores = (x[:, -1:] @ self.query) @ cache.mT / D**0.5
         mixed = x[:, -1] + (scores.softmax(-1) @ cache @ self.value)[:, 0]
         return mixed @ self.unembedding / 2 + self.bias, cache
+
+    def cropped(self, cache, length):
+        return cache[:, :length]
+
+    def split_pass(self, ids):
+        logits = [self.next_logits(ids[:, : i + 1])[0][0] for i in range(ids.shape[1])]
+        return SimpleNamespace(x=self.activations(ids), logits=torch.stack(logits)[None])
 
 
 @pytest.fixture

@@ -7,18 +7,25 @@ import torch
 
 from core.errors import QueryError, RunError, UsageError
 from core.options import TokensConfig
-from core.steering.generate import RowText, choose, firing, generate
-from core.steering.interventions import GenerationRequest, Intervention
+from core.records import TokenReport
+from core.steering.firing import firing
+from core.steering.generate import Live, RowText, generate
+from core.steering.interventions import Intervention
+from core.steering.request import SAMPLING, GenerationRequest, Sampling
+from core.steering.transcript import Change, as_past
 
 PROMPT = "def test(self):"
 
 
 def ask(*interventions, **changes):
-    return GenerationRequest(**{"prompt": PROMPT, "interventions": interventions, "tokens": 24, **changes})
+    sampling = Sampling(**{name: changes.pop(name) for name in SAMPLING if name in changes})
+    asked = {"prompt": PROMPT, "interventions": interventions, "tokens": 24, "sampling": sampling, **changes}
+    return GenerationRequest(**asked)
 
 
-def run(model, sae, request, config, now=None, scales=None):
-    return list(generate(model, sae, request, config, scales, now))
+def run(model, sae, request, config, now=None, scales=None, **past):
+    stream = generate(model, sae, request, config, scales, now, **past)
+    return [report for report in stream if isinstance(report, TokenReport)]
 
 
 def tokens(reports, row):
@@ -84,15 +91,6 @@ def test_rows_share_their_draws_so_an_edit_that_does_nothing_gives_equal_texts(e
     assert len(set(tokens(reports, "baseline"))) > 3
     assert tokens(reports, "baseline") == tokens(reports, "steered")
     assert all(r.kl < 1e-9 and r.same_context for r in reports)
-
-
-def test_draws_follow_the_softmax_at_the_temperature():
-    logits = torch.randn(1, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2
-    draw = torch.Generator().manual_seed(1)
-    n = 4_000
-    counts = torch.bincount(torch.tensor([choose(logits, 0.7, draw)[0] for _ in range(n)]), minlength=5)
-    expected = (logits[0] / 0.7).softmax(0)
-    assert ((counts / n - expected).abs() < 5 * (expected * (1 - expected) / n).sqrt() + 1e-9).all()
 
 
 def test_a_step_reports_log_probs_under_both_rows_and_their_kl(endless, sae, config, active, ids):
@@ -215,9 +213,9 @@ def test_a_text_longer_than_the_model_reads_is_refused_before_any_work(endless, 
     with pytest.raises(UsageError, match=r"177 tokens of text and 24 to generate .* 200"):
         run(endless, sae, ask(prompt="a" * 176), config)
     with pytest.raises(UsageError, match="201 tokens of text are more than the 200"):
-        firing(endless, sae, "a" * 200, config)
+        firing(endless, sae, GenerationRequest(prompt="a" * 200), config)
     assert len(run(endless, sae, ask(prompt="a" * 175), config)) == 24
-    assert len(firing(endless, sae, "a" * 199, config)) == 200
+    assert len(firing(endless, sae, GenerationRequest(prompt="a" * 199), config)) == 200
 
 
 def test_a_feature_that_does_not_exist_is_refused_before_any_work(endless, sae, config):
@@ -244,26 +242,81 @@ def test_generation_leaves_gradients_on_between_its_tokens(endless, sae, config,
     assert torch.is_grad_enabled()
 
 
-def test_what_fires_on_a_text_is_listed_by_token_strongest_first(model, sae, config, ids):
-    found = firing(model, sae, "héy", config, top=4)
-    assert [f.token_id for f in found] == [ids.bos, *"héy".encode()]
-    assert [f.counted for f in found] == [False, True, True, True, True]
-    assert found[0].features == ()
-    assert found[1].text == "h"
-    x = model.activations(torch.tensor([[f.token_id for f in found]]))[0]
-    z = sae.encode(x).detach()
-    for i, token in enumerate(found[1:], start=1):
-        values, features = z[i].sort(descending=True)
-        assert [f for f, _ in token.features] == features[:4].tolist()
-        assert [v for _, v in token.features] == pytest.approx(values[:4].tolist())
-    assert all(v > 0 for f in firing(model, sae, "héy", config, top=99) for _, v in f.features)
-    assert all(len(f.features) <= 6 for f in firing(model, sae, "héy", config, top=99))
+def test_going_on_from_a_past_gives_what_would_have_come_anyway(endless, sae, config, active):
+    request = ask(*strong(active), seed=5)
+    whole = run(endless, sae, request, config)
+    for at in (0, 1, 9, 23, 24):
+        assert run(endless, sae, request, config, past=as_past(whole[:at])) == whole[at:]
 
 
-def test_what_fires_on_tokens_that_come_after_a_text_is_listed_as_the_model_reads_them(model, sae, config, ids):
-    # Half of a character, and the end token: as text they would not be these tokens.
-    found = firing(model, sae, "h", config, top=99, then=[0xC3, ids.eos, ord("y")])
-    assert [f.token_id for f in found] == [ids.bos, ord("h"), 0xC3, ids.eos, ord("y")]
-    assert [f.counted for f in found] == [False, True, True, False, True]
-    z = sae.encode(model.activations(torch.tensor([[f.token_id for f in found]]))[0]).detach()
-    assert dict(found[4].features) == pytest.approx({f: float(v) for f, v in enumerate(z[4]) if v > 0})
+def test_a_past_is_read_under_what_held_then(endless, sae, config, active):
+    request = ask(*strong(active), seed=5)
+    changes = [Change(4, ()), Change(9, tuple(strong(active, 2, 4.0)), Sampling(temperature=1.2, seed=8, top_k=30))]
+    whole = run(endless, sae, request, config, changes=changes)
+    assert whole[4:] != run(endless, sae, request, config)[4:]
+    assert run(endless, sae, request, config, changes=changes, past=as_past(whole[:13])) == whole[13:]
+    # And another sampling from there on is a fork, which its own replay finds again.
+    forked = [*changes, Change(13, (), Sampling(seed=77))]
+    other = run(endless, sae, request, config, changes=forked, past=as_past(whole[:13]))
+    assert other != whole[13:]
+    assert run(endless, sae, request, config, changes=forked) == whole[:13] + other
+
+
+def test_what_was_read_just_so_is_not_read_again(endless, sae, config, active):
+    live, request = Live(), ask(*strong(active), seed=5)
+    whole = run(endless, sae, request, config, live=live)
+    endless.edits.clear()
+    assert run(endless, sae, request, config, live=live, past=as_past(whole[:20])) == whole[20:]
+    assert len(endless.edits) == 4
+    endless.edits.clear()
+    other = [Change(10, tuple(strong(active, 1)))]
+    changed = run(endless, sae, request, config, live=live, past=as_past(whole[:20]), changes=other)
+    assert len(endless.edits) == 14
+    assert changed == run(endless, sae, request, config, past=as_past(whole[:20]), changes=other)
+    endless.edits.clear()
+    run(endless, sae, ask(*strong(active), seed=5, mode="replace"), config, live=live, past=as_past(whole[:20]))
+    assert len(endless.edits) == 24
+
+
+def test_progress_tells_of_each_token_that_is_read_again(endless, sae, config):
+    whole = run(endless, sae, ask(seed=1), config)
+    stream = generate(endless, sae, ask(seed=1), config, None, past=as_past(whole[:3]))
+    assert [(p.done, p.total) for p in (next(stream) for _ in range(3))] == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_an_ended_row_of_the_past_stays_ended(endless, sae, config, active, ids):
+    edits = [Intervention("add", active(PROMPT)[0], 60.0, where="from:18")]
+    endless.bias[ids.eos] = -40.0
+    endless.unembedding[:, ids.eos] = sae.W_dec[edits[0].feature].detach() * 10
+    request = ask(*edits, temperature=0.0)
+    whole = run(endless, sae, request, config)
+    end = next(i for i, r in enumerate(whole) if r.steered is None)
+    for at in (end, end + 3):
+        assert run(endless, sae, request, config, past=as_past(whole[:at])) == whole[at:]
+
+
+@pytest.mark.parametrize("past", [((None, 5),), ((5, 258),), ((5, -1),), ((257, 5), (5, 5))])
+def test_a_past_that_cannot_be_is_refused(endless, sae, config, past):
+    with pytest.raises(UsageError, match="cannot be a token of the past"):
+        run(endless, sae, ask(), config, past=past)
+
+
+def test_a_report_has_the_five_likeliest_tokens_of_each_row(endless, sae, config, active):
+    report = run(endless, sae, ask(*strong(active), temperature=0.0), config)[0]
+    assert 5 <= len(report.top) <= 10 and len({t.token_id for t in report.top}) == len(report.top)
+    assert {report.baseline.token_id, report.steered.token_id} <= {t.token_id for t in report.top}
+    best = [max(t.logprob_baseline, t.logprob_steered) for t in report.top]
+    assert best == sorted(best, reverse=True)
+    for row in ("baseline", "steered"):
+        chosen, likeliest = getattr(report, row), max(report.top, key=lambda t: getattr(t, f"logprob_{row}"))
+        assert (likeliest.token_id, getattr(likeliest, f"logprob_{row}")) == (
+            chosen.token_id, getattr(chosen, f"logprob_{row}"),
+        )  # fmt: skip
+
+
+def test_what_is_no_number_is_told_with_the_token_and_what_held(endless, sae, config, active):
+    changes = [Change(3, (Intervention("set", 3, 3e38), Intervention("set", 4, 3e38)))]
+    came = []
+    with pytest.raises(RunError, match=r"at token 3 .* under: set feature 3 to 3e\+38: .*; set feature 4"):
+        came.extend(report.index for report in generate(endless, sae, ask(), config, None, changes=changes))
+    assert came == [0, 1, 2]

@@ -1,21 +1,28 @@
 """Interventions in words, on the command line, in JSON and in raw units."""
 
-import json
-
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import QueryError, UsageError
-from core.steering.interventions import (
-    GenerationRequest,
-    Intervention,
-    Resolved,
-    from_command,
-    from_option,
-    resolve,
-    span,
-)
+from core.steering.interventions import Intervention, Resolved, from_command, from_option, in_raw, resolve
 
-SCALES = {9: {"p99": 2.5, "max": 10.0}, 4: {"p99": None, "max": None}}
+SCALES = {9: {"p99": 2.5, "max": 10.0, "mean": 0.125}, 4: {"p99": None, "max": None, "mean": 0.0}}
+PLACES = ("everywhere", "prompt", "generated,firing", "from:2,until:9", "role:user", "while:88>-0.5,firing")
+ITEMS = st.builds(
+    Intervention,
+    st.sampled_from(["set", "add", "cap"]),
+    st.integers(0, 10**17),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(["raw", "p99", "max"]),
+    st.sampled_from(PLACES),
+) | st.builds(
+    lambda kind, feature, value, where: Intervention(kind, feature, value if kind == "scale" else 0.0, "raw", where),
+    st.sampled_from(["ablate", "mean-ablate", "scale"]),
+    st.integers(0, 10**17),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(PLACES),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -29,6 +36,8 @@ SCALES = {9: {"p99": 2.5, "max": 10.0}, 4: {"p99": None, "max": None}}
         ("add", "9=2x", Intervention("add", 9, 2.0, "p99")),
         ("add", "9 = -.5max", Intervention("add", 9, -0.5, "max")),
         ("set", "0=1e2", Intervention("set", 0, 100.0)),
+        ("mean-ablate", "88", Intervention("mean-ablate", 88)),
+        ("cap", "88=1.5x", Intervention("cap", 88, 1.5, "p99")),
     ],
 )
 def test_an_option_is_read(kind, text, expected):
@@ -44,6 +53,8 @@ def test_an_option_is_read(kind, text, expected):
         ("/set 3 8", Intervention("set", 3, 8.0)),
         ("/add 9 2x", Intervention("add", 9, 2.0, "p99")),
         ("/add 9 1.5max", Intervention("add", 9, 1.5, "max")),
+        ("/mean-ablate 7", Intervention("mean-ablate", 7)),
+        ("/cap 7 -1", Intervention("cap", 7, -1.0)),
     ],
 )
 def test_a_command_is_read(line, expected):
@@ -68,6 +79,9 @@ def test_a_command_is_read(line, expected):
         ("/add 9 nan", "4max"),
         ("/add 9 1e999", "is no strength"),
         ("/scale 9 2max", "scale takes no unit"),
+        ("/cap 9", "cap takes a feature and a strength, not '/cap 9'"),
+        ("/mean-ablate 9 2", "for example /mean-ablate 12"),
+        ("/add 9 2x@wher", "is no place"),
     ],
 )
 def test_a_command_that_cannot_be_read_is_answered_with_a_sentence(line, says):
@@ -77,6 +91,13 @@ def test_a_command_that_cannot_be_read_is_answered_with_a_sentence(line, says):
     assert error.value.hint
 
 
+@given(ITEMS)
+def test_an_intervention_is_written_as_it_is_read(item):
+    option, text = item.to_option()
+    assert from_option(option.removeprefix("--"), text) == item
+    assert from_command(item.to_command()) == item
+
+
 def test_an_option_without_a_strength_is_answered_with_an_example():
     with pytest.raises(UsageError, match="--scale 12=4"):
         from_option("scale", "12")
@@ -84,16 +105,17 @@ def test_an_option_without_a_strength_is_answered_with_an_example():
         from_option("ablate", "12=3")
 
 
-def test_a_place_is_checked_and_becomes_positions():
+def test_a_place_of_its_own_stands_behind_an_at_sign_and_blanks_in_it_are_nothing():
     assert from_option("ablate", "8", where="from:12").where == "from:12"
-    assert span("everywhere", 5) == (0, None)
-    assert span("prompt", 5) == (0, 5)
-    assert span("generated", 5) == (5, None)
-    assert span("from:12", 5) == (12, None)
+    assert from_option("ablate", "8@prompt", where="from:12").where == "prompt"
+    assert from_option("add", "9=2x@generated, firing") == Intervention("add", 9, 2.0, "p99", "generated,firing")
+    assert from_command("/cap 9 2max @ while:88 > 0.5") == Intervention("cap", 9, 2.0, "max", "while:88>0.5")
     with pytest.raises(UsageError, match="did you mean 'generated'"):
-        from_option("ablate", "8", where="generate")
-    with pytest.raises(UsageError, match="from:-1"):
+        from_option("ablate", "8@generate")
+    with pytest.raises(UsageError, match="'from:-1' is no place"):
         Intervention("ablate", 8, where="from:-1")
+    with pytest.raises(UsageError, match="'' is no place"):
+        from_command("/ablate 8@")
 
 
 @pytest.mark.parametrize(
@@ -110,6 +132,13 @@ def test_a_place_is_checked_and_becomes_positions():
         (
             Intervention("add", 9, 1.0, where="generated"),
             "add 1 to feature 9 in the generated text: z' = z + 1",
+        ),
+        (Intervention("mean-ablate", 7), "mean-ablate feature 7: z' = its mean"),
+        (Intervention("cap", 7, 0.5, "p99"), "cap feature 7 at 0.5 × its p99: z' = min(z, 0.5 p99)"),
+        (
+            Intervention("cap", 7, 3.0, where="until:9,firing,while:88>0.5"),
+            "cap feature 7 at 3 before token 9 where it fires while feature 88 is above 0.5: "
+            "z' = min(z, 3) if z > 0 and z_88 > 0.5",
         ),
     ],
 )
@@ -131,16 +160,56 @@ def test_units_become_raw_numbers_in_the_order_of_the_list_without_what_is_off()
     ]
 
 
+def test_the_mean_is_that_over_all_tokens_and_0_for_a_feature_that_never_fired():
+    assert resolve([Intervention("mean-ablate", 9)], SCALES, 10) == [Resolved("mean-ablate", 9, 0.125, "everywhere")]
+    assert resolve([Intervention("mean-ablate", 4)], SCALES, 10)[0].value == 0.0
+
+
 def test_a_feature_that_does_not_exist_is_refused_with_the_range():
     with pytest.raises(QueryError, match="no feature 10: this SAE has features 0 to 9"):
         resolve([Intervention("ablate", 10)], None, 10)
+    with pytest.raises(QueryError, match="no feature 88: this SAE has features 0 to 9"):
+        resolve([Intervention("ablate", 1, where="while:88>0.5")], None, 10)
 
 
 @pytest.mark.parametrize(("feature", "scales"), [(4, SCALES), (5, SCALES), (9, None)])
 def test_a_unit_of_a_feature_without_one_is_refused_with_a_way_out(feature, scales):
-    with pytest.raises(QueryError, match=f"feature {feature}.*raw units"):
-        resolve([Intervention("add", feature, 2.0, "p99")], scales, 10)
+    for kind in ("set", "add", "cap"):
+        with pytest.raises(QueryError, match=f"feature {feature}.*raw units"):
+            resolve([Intervention(kind, feature, 2.0, "p99")], scales, 10)
     assert resolve([Intervention("add", feature, 2.0)], scales, 10)[0].value == 2.0
+
+
+def test_a_mean_that_is_not_known_is_refused_with_a_way_out():
+    with pytest.raises(
+        QueryError, match="the mean of feature 9 is not known: `sae-tui analyze` finds it; or ablate it"
+    ):
+        resolve([Intervention("mean-ablate", 9)], None, 10)
+    with pytest.raises(QueryError, match="feature 5 has no mean.*ablate it"):
+        resolve([Intervention("mean-ablate", 5)], SCALES, 10)
+
+
+def test_a_role_is_refused_where_the_prompt_is_no_chat():
+    item = Intervention("ablate", 9, where="role:user")
+    with pytest.raises(
+        UsageError, match="feature 9 is steered in the turns of the user, and a raw prompt has no turns"
+    ):
+        resolve([item], None, 10)
+    assert resolve([item], None, 10, chat=True) == [Resolved("ablate", 9, 0.0, "role:user")]
+
+
+def test_edits_in_raw_units_need_no_database_and_do_the_same():
+    items = [
+        Intervention("add", 9, 2.0, "p99", "prompt"),
+        Intervention("mean-ablate", 9),
+        Intervention("cap", 4, 2.0, "max", enabled=False),
+        Intervention("scale", 4, 3.0),
+    ]
+    raw = in_raw(items, SCALES)
+    assert raw[1] == Intervention("set", 9, 0.125) and raw[2] == items[2]
+    assert [r.value for r in resolve(raw, None, 10)] == [r.value for r in resolve(items, SCALES, 10)]
+    with pytest.raises(QueryError, match="p99"):
+        in_raw(items, None)
 
 
 @pytest.mark.parametrize(
@@ -155,42 +224,12 @@ def test_a_unit_of_a_feature_without_one_is_refused_with_a_way_out(feature, scal
         {"kind": "ablate", "feature": 1, "unit": "p99"},
         {"kind": "set", "feature": 1, "strength": 3},
         {"kind": "set"},
+        {"kind": "mean-ablate", "feature": 1, "unit": "p99"},
+        {"kind": "set", "feature": 1, "where": 3},
+        {"kind": "set", "feature": 1, "where": "prompt,generated"},
+        {"kind": "set", "feature": 1, "enabled": "no"},
     ],
 )
 def test_values_that_make_no_intervention_are_refused(values):
     with pytest.raises(UsageError):
         Intervention.from_json({"feature": 1, **values} if values == {"kind": "boost"} else values)
-
-
-def test_a_request_comes_back_from_json():
-    request = GenerationRequest(
-        prompt='line\n"two" \x1b[0m',
-        interventions=(
-            Intervention("add", 9, 2.0, "p99", "from:3"),
-            Intervention("ablate", 1, enabled=False),
-        ),
-        mode="replace",
-        tokens=12,
-        temperature=0.0,
-        seed=2**63 - 1,
-    )
-    assert GenerationRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"mode": "replaced"}, "'replace'"),
-        ({"tokens": 0}, "0 tokens"),
-        ({"tokens": 1.5}, "1.5"),
-        ({"temperature": -0.1}, "-0.1"),
-        ({"temperature": float("inf")}, "inf"),
-        ({"seed": -1}, "-1"),
-        ({"prompt": None}, "None"),
-        ({"interventions": [3]}, "not an intervention|not a request"),
-        ({"sead": 1}, "sead"),
-    ],
-)
-def test_a_request_that_makes_no_sense_is_refused(change, says):
-    with pytest.raises(UsageError, match=says):
-        GenerationRequest.from_json({"prompt": "a", **change})

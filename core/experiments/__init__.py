@@ -1,0 +1,1 @@
+"""Measured effects of steering: of one feature on texts, of two together, of one at many strengths."""

@@ -1,0 +1,105 @@
+"""What fires on a text, before and behind interventions, and how likely the model finds its tokens.
+
+An edit at the hook point changes no activation there in the same pass: x is read once, without edits, and x' is
+computed from it. Owns which interventions held for which token.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from core.models.language import LanguageModel
+from core.options import TokensConfig
+from core.records import FiringToken
+from core.sae.base import SAE
+from core.steering.edit import Positions, edited
+from core.steering.interventions import Scales, resolve
+from core.steering.prompts import read
+from core.steering.request import GenerationRequest
+from core.steering.transcript import Change, held
+
+Strongest = tuple[tuple[int, float], ...]
+AT_ONCE = 64
+"""Positions whose log-probabilities are computed together: over a whole vocabulary they are large."""
+
+
+@torch.no_grad()
+def firing(
+    model: LanguageModel,
+    sae: SAE,
+    request: GenerationRequest,
+    config: TokensConfig,
+    scales: Scales | None = None,
+    *,
+    changes: Sequence[Change] = (),
+    then: Sequence[int] = (),
+    top: int = 10,
+) -> list[FiringToken]:
+    """The tokens of a prompt as the model reads it, BOS included, each with its `top` strongest features.
+
+    The prompt is followed by the tokens `then`, such as those that were generated after it, which need not be what the
+    tokenizer makes of their text. `after` is what the request's interventions and `changes` make of each where there
+    are any, as in the steered row: the prompt was read under those of index 0, the i-th of `then` under those of i + 1.
+
+    Raises UsageError for a text that is empty or too long, QueryError for an intervention that cannot be.
+    """
+    prompt = read(request.prompt, model, config, chat=request.chat, system=request.system, room=len(then))
+    n = len(prompt)
+    ids = torch.tensor([[*prompt.block.ids.tolist(), *then]], device=model.device)
+    counted = torch.tensor(
+        [*prompt.block.counted.tolist(), *(token not in prompt.uncounted for token in then)], device=model.device
+    )
+    seen = model.split_pass(ids)
+    x = seen.x[0]
+    before = _strongest(sae, x, counted, top)
+    after: list[Strongest] = [()] * len(x)
+    if any(edits.interventions for edits in (request, *changes)) or request.mode == "replace":
+        steered = x.clone()
+        roles = None if prompt.roles is None else (*prompt.roles, *["assistant"] * len(then))
+        begins = sorted({0, *(n + change.index - 1 for change in changes if 0 < change.index <= len(then))})
+        for begin, end in pairwise((*begins, len(x))):
+            here = slice(begin, end)
+            at = Positions(
+                counted=counted[here], prompt_length=n, start=begin, roles=None if roles is None else roles[here]
+            )
+            interventions, _ = held(request, changes, max(0, begin - n + 1))
+            steered[here] = edited(
+                x[here], sae, resolve(interventions, scales, sae.d_sae, chat=request.chat), at, request.mode
+            )
+        after = _strongest(sae, steered, counted, top)
+    return [
+        FiringToken(
+            token_id=token,
+            text=model.tokens.text(token),
+            counted=is_counted,
+            features=features,
+            after=features_after,
+            logprob=logprob,
+        )
+        for token, is_counted, features, features_after, logprob in zip(
+            ids[0].tolist(), counted.tolist(), before, after, [None, *_logprobs(seen.logits[0], ids[0])], strict=True
+        )
+    ]
+
+
+def _logprobs(logits: Float[Tensor, "t v"], ids: Int[Tensor, " t"]) -> list[float]:
+    """ln p of each token but the first, behind those before it."""
+    found: list[float] = []
+    for begin in range(0, len(ids) - 1, AT_ONCE):
+        targets = ids[begin + 1 : begin + 1 + AT_ONCE]
+        logprobs = logits[begin : begin + len(targets)].double().log_softmax(dim=1)
+        found += logprobs.gather(1, targets[:, None])[:, 0].tolist()
+    return found
+
+
+def _strongest(sae: SAE, x: Float[Tensor, "t d_in"], counted: Tensor, top: int) -> list[Strongest]:
+    """For each position its active features, strongest first, at most `top`; none where it is not counted."""
+    values, features = sae.encode(x[counted]).topk(min(top, sae.d_sae), dim=1)
+    found = iter(
+        tuple((f, v) for f, v in zip(fs, vs, strict=True) if v > 0)
+        for fs, vs in zip(features.tolist(), values.tolist(), strict=True)
+    )
+    return [next(found) if is_counted else () for is_counted in counted.tolist()]
