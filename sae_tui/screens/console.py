@@ -66,8 +66,12 @@ class Console(Vertical):
         """Say how the line may go on."""
         event.stop()
         wanted, names = completion(event.value), self._names()
+        self.line.chooses = event.value.startswith("/find ")
         if wanted.feature and names is not None:
             names.find(wanted.word, FOUND, lambda found: self._offer_features(event.value, found))
+            return
+        if wanted.recipe and names is not None:
+            names.recipes(lambda found: self._offer_recipes(event.value, found))
             return
         candidates = wanted.candidates
         if not candidates and event.value.strip("/") and wanted.begin == 0:
@@ -81,6 +85,15 @@ class Console(Vertical):
             none = Candidate(
                 "", "no feature by that number, label or token" if wanted.word else "type a number, a label or a token"
             )
+            self.line.offer(candidates or [none], wanted.begin)
+
+    def _offer_recipes(self, line: str, found: Sequence[str]) -> None:
+        wanted = completion(line)
+        if line == self.line.value:
+            saves = line.startswith("/save ")
+            note = "saved under this name: it is replaced" if saves else "interventions, prompt and settings"
+            candidates = [Candidate(name, note) for name in found if name.startswith(wanted.word)]
+            none = Candidate("", "a new name" if saves else "no recipe of that name: /save NAME makes one")
             self.line.offer(candidates or [none], wanted.begin)
 
 

@@ -13,9 +13,10 @@ from core.engine.operator import AnyEngine, Ended, Operator, Told
 from core.errors import EngineError, SaeTuiError, sentence
 from core.records import Attribution, FiringToken, Progress
 from core.session import Session
-from core.steering.interventions import GenerationRequest, Intervention
-from core.steering.transcript import MadeWith
-from sae_tui.screens.generation import SIDES, Generation, Side
+from core.steering.interventions import Intervention
+from core.steering.request import GenerationRequest, Sampling
+from core.steering.transcript import Change, MadeWith
+from sae_tui.screens.generation import Generation, Side
 
 PAIRS = 2_048
 """Features on tokens that are asked for where a prediction is attributed, the largest first."""
@@ -30,6 +31,13 @@ class Prompt:
     """Key of a request for what fires on a prompt."""
 
     text: str
+    chat: bool = False
+    system: str = ""
+
+    @classmethod
+    def of(cls, request: GenerationRequest) -> "Prompt":
+        """That of a generation."""
+        return cls(request.prompt, request.chat, request.system)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,8 @@ class Read:
 
     generation: Generation
     side: Side
+    stage: object
+    """Of the generation: an answer about another text than that at hand is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +70,10 @@ class Desk:
     def __init__(self, engine: AnyEngine, tell: Callable[[Any, Told], object]) -> None:
         """`tell(key, told)` is called in a thread, and has `hear` called with the same in the event loop."""
         self._operator = Operator(engine, tell)
-        self._next: GenerationRequest | None = None
-        self._prompt: tuple[str, tuple[FiringToken, ...]] = ("", ())
-        self._asked: str | None = None
+        self._next: Callable[[], object] | None = None
+        self._prompt: tuple[Prompt, tuple[FiringToken, ...]] = Prompt(""), ()
+        self._asked: Prompt | None = None
+        self._reads: set[Any] = set()
         self._why: Why | None = None
         self._wanted: Why | None = None
         self._whys: dict[Why, Attribution | str] = {}
@@ -87,18 +98,41 @@ class Desk:
             self.fault = ""
             self._load()
 
-    def begin(self, request: GenerationRequest) -> None:
-        """Generate, after what is being generated was stopped."""
-        self.fault = ""
+    def begin(self, request: GenerationRequest, changes: Sequence[Change] = ()) -> None:
+        """Generate anew, after what is being generated was stopped; `changes` come as they did in what is replayed."""
+
+        def begin() -> None:
+            self._operator.drop()
+            self._load()
+            self.ask_prompt(Prompt.of(request))
+            self.generation = Generation(request, self.tokens(Prompt.of(request)))
+            for change in changes:
+                self.generation.branches.change(change)
+            self._ask()
+
+        self.at_rest(begin)
+
+    def go_on(
+        self, interventions: Sequence[Intervention], sampling: Sampling, tokens: int, *, steps: int | None = None
+    ) -> None:
+        """More of the branch at hand, up to so many `tokens` in all, and at most so many `steps` now."""
+
+        def go_on() -> None:
+            if self.generation is not None:
+                self._operator.drop()
+                self.generation.go_on(interventions, sampling, tokens)
+                self._ask(steps)
+
+        self.at_rest(go_on)
+
+    def at_rest(self, act: Callable[[], object]) -> None:
+        """Do this while nothing is generated: what is, is stopped first. Only the last one asked for is done then."""
         if self.running:
-            self._next = request
+            self._next = act
             self._operator.drop() if self.loading else self._operator.stop()
-            return
-        self._operator.drop()
-        self.generation = Generation(request, self.tokens(request.prompt))
-        self._load()  # by itself, so that its phases are told
-        self.ask_prompt(request.prompt)
-        self._operator.generate(self.generation, request)
+        else:
+            self.fault = ""
+            act()
 
     def change(self, interventions: Sequence[Intervention]) -> None:
         """Other interventions for the text that is being generated, from its next token on."""
@@ -114,22 +148,31 @@ class Desk:
         """End the engine; nothing is told after this."""
         self._operator.close()
 
-    def tokens(self, prompt: str) -> tuple[FiringToken, ...]:
+    def tokens(self, prompt: Prompt) -> tuple[FiringToken, ...]:
         """The tokens of a prompt and what fires on them, where that was asked for last and is known."""
         return self._prompt[1] if self._prompt[0] == prompt else ()
 
-    def ask_prompt(self, prompt: str) -> None:
+    def ask_prompt(self, prompt: Prompt) -> None:
         """Ask what fires on a prompt, where it is not known yet."""
-        if prompt and prompt != self._prompt[0] and prompt != self._asked:
+        if prompt.text and prompt not in (self._prompt[0], self._asked):
             self._asked = prompt
-            self._operator.firing(Prompt(prompt), prompt, TOP)
+            self._operator.firing(prompt, prompt.text, TOP, chat=prompt.chat, system=prompt.system)
 
     def read(self, side: Side) -> None:
-        """Ask what fires on a generated text, where it is not known yet."""
+        """Ask what fires on a text, before and behind what was done to it, where that is not known yet."""
         generation = self.generation
-        if generation is not None and generation.ended and generation.reports and side not in generation.firing:
-            then = [choice.token_id for choice in generation.choices(side)]
-            self._operator.firing(Read(generation, side), generation.request.prompt, TOP, then)
+        if generation is None or self.running or not generation.reports or not generation.unread(side):
+            return
+        key, request = Read(generation, side, generation.stage), generation.request
+        if key in self._reads:
+            return
+        self._reads.add(key)
+        steered = side == "steered"
+        self._operator.firing(
+            key, request.prompt, TOP, [choice.token_id for choice in generation.choices(side)], mode=request.mode,
+            interventions=request.interventions if steered else (), changes=generation.changes if steered else (),
+            chat=request.chat, system=request.system,
+        )  # fmt: skip
 
     def why(self, why: Why) -> Attribution | str | None:
         """What a prediction rests on, or in a sentence why that cannot be told; None where it is not known yet."""
@@ -162,20 +205,28 @@ class Desk:
                 self.fault = f"{told.message}: {told.hint}" if told.hint else told.message
             case Ended():
                 self._heard_end(key, told)
-            case tuple() if isinstance(key, Prompt) and told:
-                self._prompt = key.text, told
-            case tuple() if isinstance(key, Read) and told:
-                key.generation.firing[key.side] = told
-            case Attribution() if isinstance(key, Why):
-                self._whys = {**dict(list(self._whys.items())[-KEPT:]), key: told}
+            case _:
+                self._heard_answer(key, told)
         if isinstance(key, Generation):
             key.hear(told, time.monotonic())
             if key is self.generation and isinstance(told, Ended):
-                self._go_on()
+                act, self._next = self._next, None
+                if act is not None:
+                    self.at_rest(act)
                 return True
         return False
 
+    def _heard_answer(self, key: Any, told: Told) -> None:
+        match told:
+            case tuple() if isinstance(key, Prompt) and told:
+                self._prompt = key, told
+            case tuple() if isinstance(key, Read) and told and key.stage == key.generation.stage:
+                key.generation.heard_firing(key.side, told)
+            case Attribution() if isinstance(key, Why):
+                self._whys = {**dict(list(self._whys.items())[-KEPT:]), key: told}
+
     def _load(self) -> None:
+        """By itself, so that its phases are told."""
         if not (self.loading or self.made_with):
             self.loading = True
             self._operator.load(LOAD)
@@ -183,14 +234,15 @@ class Desk:
     def _heard_end(self, key: Any, ended: Ended) -> None:
         if key == LOAD:
             self.loading, self.phase = False, None
-        if isinstance(key, Prompt) and key.text == self._asked:
+        if key == self._asked:
             self._asked = None
+        self._reads.discard(key)
         if isinstance(key, Why):
             self._heard_why(key, ended)
         if ended.error is None:
             return
         if isinstance(key, Prompt):  # what is wrong with a prompt is told when text is wanted of it
-            self._prompt = key.text, ()
+            self._prompt = key, ()
         elif not isinstance(key, Why):
             self.fault = sentence(ended.error, "steering/engine.log")
         if isinstance(ended.error, EngineError):
@@ -207,14 +259,13 @@ class Desk:
         if wanted is not None and not ended.stopped and wanted != why:
             self.ask_why(wanted)
 
-    def _go_on(self) -> None:
-        """After one generation: the next one that waits, else what fires on the texts."""
-        request, self._next = self._next, None
-        if request is not None:
-            self.begin(request)
-            return
-        for side in reversed(SIDES):
-            self.read(side)
+    def _ask(self, steps: int | None = None) -> None:
+        generation = self.generation
+        assert generation is not None, "there is nothing to go on with"
+        generation.began(steps=steps is not None)
+        path = generation.branches.path()
+        self._load()
+        self._operator.generate(generation, generation.request, path.changes, past=path.past, steps=steps)
 
 
 def site_of(session: Session) -> tuple[str, str]:

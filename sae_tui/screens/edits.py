@@ -11,14 +11,18 @@ from textual.widgets import Static
 
 from core.analysis.described import scales
 from core.records import FiringToken
-from core.steering.interventions import UNITS, Intervention
+from core.steering.commands import Action
+from core.steering.interventions import Intervention
+from core.steering.places import EVERYWHERE
 from core.steering.plan import Plan, in_max, nudged
 from sae_tui.screens.names import Names, called
 from sae_tui.screens.steer_words import edit_words
-from sae_tui.widgets.paged_table import Column, PagedTable
+from sae_tui.widgets.paged_table import Column, PagedTable, Source
 from sae_tui.widgets.scales import bar
 from sae_tui.widgets.titles import entitle
 
+SHORT = {"generated": "gen", "from:": "≥", "until:": "<", "role:": "", "firing": "z>0", "while:": "z"}
+"""A place in few cells: its words are below the list."""
 FULL = 2.0
 """The strength, in units of the feature's max, that fills the bar; a scale of eight times that does."""
 
@@ -48,20 +52,21 @@ class Edits(Vertical):
         self._names: Names | None = None
         self._prompt: Sequence[FiringToken] = ()
         self._told = Content("")
+        self._placed = False
 
     def compose(self) -> ComposeResult:
         """The table above the words."""
-        yield PagedTable(
-            [
-                Column("feature", "feature", 8, _switch),
-                Column("edit", "strength", 10, strength),
-                Column("name", "stands for", 8, self._stands_for, weight=1),
-                Column("bar", "", 6, self._bar),
-            ],
-            key=lambda edit: edit.feature,
-            id="edits",
-        )
+        yield PagedTable(self._columns(), key=lambda edit: edit.feature, id="edits")
         yield Static(id="edit", markup=False)
+
+    def _columns(self) -> list[Column]:
+        return [
+            Column("feature", "feature", 8, _switch),
+            Column("edit", "strength", 10, strength),
+            *([Column("place", "where", 8, place)] if self._placed else []),
+            Column("name", "stands for", 8, self._stands_for, weight=1),
+            Column("bar", "", 6, self._bar),
+        ]
 
     @property
     def table(self) -> PagedTable:
@@ -85,6 +90,10 @@ class Edits(Vertical):
         if names is not None:
             names.need(edit.feature for edit in edits)
         self.set_class(not edits, "-nothing")
+        placed = any(edit.where != EVERYWHERE for edit in edits)
+        if placed != self._placed:
+            self._placed = placed
+            self.table.browse(Source.of(()), columns=self._columns())
         self.table.show(edits)
         self.table.changed()
         on = sum(edit.enabled for edit in edits)
@@ -95,13 +104,16 @@ class Edits(Vertical):
             self._told = words
             self.query_one("#edit", Static).update(words)
 
-    def do(self, line: str) -> None:
-        """Do a command. Raises UsageError."""
+    def do(self, line: str) -> Action | None:
+        """Do a command; one that is not about the plan is handed back. Raises UsageError."""
         before = self.plan.interventions
-        words = self.plan.do(line)
+        done = self.plan.do(line)
+        if isinstance(done, Action):
+            return done
         after = self.plan.interventions
         at = next((i for i, edit in enumerate(after) if edit not in before), None)
-        self._changed(words, at)
+        self._changed(done, at)
+        return None
 
     def nudge(self, steps: int) -> None:
         """The one at the cursor some steps stronger."""
@@ -125,17 +137,9 @@ class Edits(Vertical):
             self.plan.remove(self.at)
             self._changed(f"feature {gone.feature} is left as it is: u brings its intervention back", self.at)
 
-    def undo(self) -> None:
-        """Take the last change back."""
-        self._changed("undone" if self.plan.undo() else "there is nothing to undo", self.at)
-
     def line(self) -> str:
         """The one at the cursor as the command that makes it; the beginning of a command where there is none."""
-        edit = self.current
-        if edit is None:
-            return "/"
-        unit = next(suffix for suffix, name in UNITS.items() if name == edit.unit)
-        return f"/{edit.kind} {edit.feature}" + ("" if edit.kind == "ablate" else f" {edit.value:.6g}{unit}")
+        return "/" if self.current is None else self.current.to_command()
 
     def on_paged_table_moved(self, event: PagedTable.Moved) -> None:
         """Tell of another one."""
@@ -171,10 +175,20 @@ def strength(edit: Intervention) -> str:
     sign = "−" if edit.value < 0 else "+"
     return {
         "ablate": "× 0",
+        "mean-ablate": "= mean",
         "scale": f"× {edit.value:.4g}",
         "set": f"= {edit.value:.4g}{unit}",
         "add": f"{sign} {abs(edit.value):.4g}{unit}",
+        "cap": f"≤ {edit.value:.4g}{unit}",
     }[edit.kind]
+
+
+def place(edit: Intervention) -> str:
+    """Where it holds, in few cells: `gen,z>0`."""
+    short = "" if edit.where == EVERYWHERE else edit.where
+    for word, instead in SHORT.items():
+        short = short.replace(word, instead)
+    return short
 
 
 def _switch(edit: Intervention) -> Content:

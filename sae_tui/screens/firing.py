@@ -1,4 +1,4 @@
-"""Which features fire on one token: how strongly, and what they stand for; or what the token after it rests on."""
+"""One token: which features fire on it, before and after what is done to it; what may come next, what that rests on."""
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -6,9 +6,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from core.records import AttributedFeature, Attribution
+from sae_tui.screens.firing_words import Fires, Next, Row, fires_words, next_words, part, why_words
 from sae_tui.screens.generation import Generation, Side
 from sae_tui.screens.names import Names, called
-from sae_tui.screens.steer_words import Fires, part, token_words, why_words
 from sae_tui.text import figure, token
 from sae_tui.widgets.paged_table import Column, PagedTable, Source
 from sae_tui.widgets.scales import bar
@@ -16,7 +16,7 @@ from sae_tui.widgets.titles import entitle
 
 
 class Firing(Vertical):
-    """The features of one token, the strongest first, with a line about the token."""
+    """A list about one token, the strongest first, with a line about the token."""
 
     DEFAULT_CSS = """
     Firing {
@@ -46,10 +46,18 @@ class Firing(Vertical):
     def _columns(self, rank: str) -> list[Column]:
         if rank == "fires":
             return [
-                Column("feature", "feature", 7, lambda fires: str(fires[0]), right=True),
-                Column("value", "fires", 6, lambda fires: figure(fires[1]), right=True),
+                Column("feature", "feature", 7, lambda row: str(row.feature), right=True),
+                Column("before", "fires", 6, lambda row: _value(row.before), right=True),
+                Column("after", "edited", 6, lambda row: _value(row.after), right=True),
                 Column("name", "stands for", 8, self._stands_for, weight=1),
                 Column("bar", "of max", 6, self._bar),
+            ]
+        if rank == "next":
+            return [
+                Column("came", "", 2, lambda row: row.came, style="bold"),
+                Column("token", "token", 8, lambda row: token(row.token.text), weight=1),
+                Column("baseline", "baseline", 9, lambda row: self._share(row.p[0], "$text-muted")),
+                Column("steered", "steered", 9, lambda row: self._share(row.p[1], "$accent")),
             ]
         other = "gradient" if rank == "ablation" else "ablation"
         return [
@@ -68,28 +76,35 @@ class Firing(Vertical):
     @property
     def feature(self) -> int | None:
         """The feature at the cursor; None where there is none."""
-        return _feature(self.table.row) if self.table.row else None
+        return None if self.table.row is None else _feature(self.table.row)
+
+    @property
+    def next(self) -> str | None:
+        """The next token at the cursor; None where there is none."""
+        row = self.table.row
+        return row.token.text if isinstance(row, Next) else None
 
     def show(
         self, generation: Generation | None, side: Side, index: int | None, names: Names | None, *, rank: str = "fires",
         why: Attribution | str | None = None,
     ) -> None:  # fmt: skip
-        """Show those of the token at a place of a text, or by `rank` what the token after it rests on, where known."""
+        """Show by `rank` what is known of the token at a place of a text."""
         self._names = names
-        title, words, fires = (
-            token_words(generation, side, index) if rank == "fires" else why_words(why, rank, there=index is not None)
-        )
+        if rank in ("fires", "next"):
+            title, words, rows = (fires_words if rank == "fires" else next_words)(generation, side, index)
+        else:
+            title, words, rows = why_words(why, rank, there=index is not None)
         if names is not None:
-            names.need(map(_feature, fires))
+            names.need(feature for row in rows if (feature := _feature(row)) is not None)
         entitle(self, title)
-        self.set_class(not fires, "-nothing")
+        self.set_class(not rows, "-nothing")
         if rank != self._rank:
             self._rank = rank
             self.table.browse(Source.of(()), columns=self._columns(rank))
         if (generation, side, index, rank) != self._shown:
             self._shown = generation, side, index, rank
             self.table.move_to(0)
-        self.table.show(fires)
+        self.table.show(rows)
         self.table.changed()
         if not words.is_same(self._told):
             self._told = words
@@ -98,20 +113,31 @@ class Firing(Vertical):
             about.update(words)
 
     def _stands_for(self, row: Fires | AttributedFeature) -> Content:
-        return called(self._names.known.get(_feature(row)) if self._names else None)
+        return called(self._names.known.get(row.feature) if self._names else None)
 
-    def _bar(self, fires: Fires) -> Content:
-        most = getattr(self._names.known.get(fires[0]) if self._names else None, "max", None)
-        return Content.styled(bar(fires[1] / most, 6, ascii_only=self._ascii), "$accent") if most else Content("")
+    def _bar(self, row: Fires) -> Content:
+        most = getattr(self._names.known.get(row.feature) if self._names else None, "max", None)
+        value = (row.after if row.before is None or row.after is not None else row.before) or 0.0
+        return Content.styled(bar(value / most, 6, ascii_only=self._ascii), "$accent") if most else Content("")
+
+    def _share(self, p: float, colour: str) -> Content:
+        said = f"{100 * p:.0f}%" if p >= 0.0995 else f"{100 * p:.1f}%" if p >= 0.0005 else "<.1%"
+        return Content.assemble(f"{said:>4} ", (bar(p, 4, ascii_only=self._ascii), colour))
 
 
-def _feature(row: Fires | AttributedFeature) -> int:
-    return row.feature if isinstance(row, AttributedFeature) else row[0]
+def _feature(row: Row) -> int | None:
+    return None if isinstance(row, Next) else row.feature
 
 
-def _place(row: Fires | AttributedFeature) -> object:
+def _place(row: Row) -> object:
     """What tells rows apart: one feature may be on several tokens."""
-    return (row.feature, row.position) if isinstance(row, AttributedFeature) else row[0]
+    if isinstance(row, Next):
+        return row.token.token_id
+    return (row.feature, row.position) if isinstance(row, AttributedFeature) else row.feature
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else figure(value)
 
 
 def _signed(value: float | None) -> str:

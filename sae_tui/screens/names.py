@@ -1,4 +1,4 @@
-"""What features are called, looked up in the background and kept: for screens that show them by the line."""
+"""What features, and recipes, are called: looked up in the background, for screens that show them by the line."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -8,6 +8,7 @@ from core import labels
 from core.analysis.described import Described, described, found
 from core.analysis.store import Store
 from core.session import Session
+from core.steering.recipe import recipe_names
 from sae_tui.screens.page import Page
 from sae_tui.text import safe, token
 
@@ -49,6 +50,10 @@ class Names:
     def find(self, text: str, limit: int, then: Callable[[Sequence[Described]], object]) -> None:
         """Features by number, label or token."""
         self._page.background(lambda: found(*self._read(), text, limit), then, group="find")
+
+    def recipes(self, then: Callable[[Sequence[str]], object]) -> None:
+        """The session's recipes."""
+        self._page.background(lambda: recipe_names(self._session), then, group="recipes")
 
     def _read(self) -> tuple[Store | None, dict[int, labels.Label]]:
         store = self._page.app.stores.get(self._session) if self.analysed else None

@@ -24,6 +24,8 @@ class Question:
         self._changed = changed
         self.phase = "waiting for the engine"
         """What goes on, in safe words."""
+        self.share: float | None = None
+        """How far that is, where it is known."""
         self.answer: Any = None
         self.error: Exception | None = None
         self.ended = False
@@ -37,7 +39,7 @@ class Question:
             return
         match told:
             case protocol.Loading():
-                self.phase = _words(told.progress)
+                self.phase, self.share = _words(told.progress), _share(told.progress)
             case Ended() if loading:
                 self.error, self.phase = told.error, "reading the texts"
             case Ended():
@@ -49,9 +51,13 @@ class Question:
         self._changed(self)
 
 
+def _share(progress: Progress) -> float | None:
+    return progress.done / progress.total if progress.total else None
+
+
 def _words(progress: Progress) -> str:
-    share = f" {progress.done / progress.total:.0%}" if progress.total else ""
-    return safe(progress.phase) + share
+    share = _share(progress)
+    return safe(progress.phase) + ("" if share is None else f" {share:.0%}")
 
 
 class Questions(Page):

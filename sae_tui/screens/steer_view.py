@@ -9,18 +9,21 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from sae_tui.screens.console import Console
-from sae_tui.screens.desk import Desk, Why
+from sae_tui.screens.desk import Desk, Prompt, Why
 from sae_tui.screens.dialogs import AskText
 from sae_tui.screens.edits import Edits
 from sae_tui.screens.firing import Firing
-from sae_tui.screens.generation import SIDES, Generation, Light
+from sae_tui.screens.firing_words import RANKS
+from sae_tui.screens.generation import SIDES, Generation
+from sae_tui.screens.lighting import Light
 from sae_tui.screens.names import Names, called
 from sae_tui.screens.page import Page
-from sae_tui.screens.steer_words import RANKS, state_line
+from sae_tui.screens.steer_words import prompt_title, state_line
 from sae_tui.screens.texts import VIEWS, Texts
 from sae_tui.widgets.bars import Line
 from sae_tui.widgets.command_line import Candidates, CommandLine
 from sae_tui.widgets.prompt_box import PromptBox
+from sae_tui.widgets.titles import entitle
 from sae_tui.widgets.token_text import TokenText
 
 REST_S = 0.3
@@ -42,7 +45,7 @@ class SteerView(Page):
         self.light: Light | None = None
         """What tokens are lit by."""
         self.rank = RANKS[0]
-        """What features are ranked by where they fire."""
+        """What is listed of a token."""
         self.target = ""
         """The next token they are ranked for; empty: what comes next, or what the model finds likeliest."""
         self.live = False
@@ -58,12 +61,11 @@ class SteerView(Page):
         ascii_only = self.app.settings.graph == "ascii"
         yield Line(id="state")
         prompt = PromptBox(id="prompt", classes="pane", placeholder="what the model is to go on from")
-        prompt.border_title = Content("prompt")
         yield prompt
         with Horizontal(id="middle"):
             with Vertical(id="side"):
                 edits = Edits(ascii_only=ascii_only, id="edits-pane", classes="pane")
-                edits.border_subtitle = Content("+ - · 0 ablate · D delete · u undo")
+                edits.border_subtitle = Content("+ - · 0 ablate · D delete · u U undo")
                 yield edits
                 firing = Firing(ascii_only=ascii_only, id="firing-pane", classes="pane")
                 firing.border_subtitle = Content("enter amplifies · a adds · o opens")
@@ -156,15 +158,15 @@ class SteerView(Page):
             texts.pane().focus()
 
     def action_color(self) -> None:
-        """By the feature at hand, by KL, not at all."""
+        """By the feature at hand, by KL, by how far the runs are apart, not at all."""
         light, feature = self.light, self.feature
-        if feature is not None and (light is None or light.feature not in (None, feature)):
+        if feature is not None and (light is None or (light.by == "feature" and light.feature != feature)):
             known = self.names.known.get(feature) if self.names else None
-            self.light = Light(feature, (known.max if known else None) or 1.0)
-        elif light is None or light.feature is not None:
-            self.light = Light()
+            self.light = Light("feature", feature, (known.max if known else None) or 1.0)
+        elif light is None or light.by == "feature":
+            self.light = Light("kl")
         else:
-            self.light = None
+            self.light = Light("gap") if light.by == "kl" else None
         self.draw()
 
     def action_feature(self) -> None:
@@ -190,19 +192,26 @@ class SteerView(Page):
         """Everything; what is as it was costs nothing."""
         if not self.is_mounted:
             return
-        prompt = self.desk.tokens(self.prompt.text) if self.desk else ()
-        self.edits.show(self.names, prompt)
+        self.edits.show(self.names, self.desk.tokens(self.asked) if self.desk else ())
+        entitle(self.prompt, prompt_title(self.edits.plan, self.prompt.size.width - 4))
         self.texts.look(self.texts.view, both=self.wide)
         self.texts.show(self.generation, self.light, self.lit)
         self.draw_firing()
         self.draw_state()
 
     @property
+    def asked(self) -> Prompt:
+        """The prompt as it would be read."""
+        settings = self.edits.plan.settings
+        chat = settings["chat"]
+        return Prompt(self.prompt.text, chat, settings["system"] if chat else "")
+
+    @property
     def lit(self) -> str:
         """What tokens are lit by, in words."""
         light = self.light
         if light is None or light.feature is None:
-            return "KL"
+            return "Δ ln p, [more] {less} likely steered" if light and light.by == "gap" else "KL"
         known = self.names.known.get(light.feature) if self.names else None
         return f"{light.feature} {called(known).plain}"
 
@@ -222,7 +231,7 @@ class SteerView(Page):
     def why(self) -> Why | None:
         """What is to be found out of the token at the cursor, where features are ranked by their part in the next."""
         index, generation = self.texts.pane().cursor, self.generation
-        if self.rank == "fires" or generation is None or not generation.ended or index is None:
+        if self.rank in ("fires", "next") or generation is None or not generation.ended or index is None:
             return None
         text, position, actual = generation.up_to(self.texts.side, index)
         return Why(text, self.target or actual or None, position)
@@ -240,7 +249,7 @@ class SteerView(Page):
             self.draw_state()
 
     def action_rank(self) -> None:
-        """The next way to rank."""
+        """The next list."""
         self.rank = RANKS[(RANKS.index(self.rank) + 1) % len(RANKS)]
         self.wonder()
 
@@ -249,10 +258,7 @@ class SteerView(Page):
 
         def answered(target: str | None) -> None:
             if target is not None:
-                self.target = target
-                if self.rank == "fires":
-                    self.rank = "gradient"
-                self.wonder()
+                self.aim(target)
 
         self.app.push_screen(
             AskText(
@@ -260,6 +266,13 @@ class SteerView(Page):
             ),
             answered,
         )
+
+    def aim(self, target: str) -> None:
+        """Rank for this next token; empty: for the one that comes."""
+        self.target = target
+        if self.rank in ("fires", "next"):
+            self.rank = "gradient"
+        self.wonder()
 
     def after(self, name: str, seconds: float, act: Callable[[], object]) -> None:
         """Do it when so long nothing else was asked for under this name."""

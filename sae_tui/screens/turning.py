@@ -4,8 +4,6 @@ A subclass names them in PANES, by their ids; its stylesheet shows in a narrow t
 which the screen has a class too, `-at-NAME`.
 """
 
-from typing import ClassVar
-
 from textual.content import Content
 from textual.events import DescendantFocus
 from textual.message import Message
@@ -30,7 +28,7 @@ class Turning(Page):
     """`pane` and `pane_before` go from one to the next; so does whatever else moves the focus."""
 
     AUTO_FOCUS = ""
-    PANES: ClassVar[dict[str, str]] = {}
+    PANES: dict[str, str] = {}
     """Ids, in their order, and what each is called in the frame of the others."""
 
     def __init__(self) -> None:

@@ -102,6 +102,9 @@ class CommandLine(TextLine):
         super().__init__(**options)
         self._candidates = candidates
         self._begin = 0
+        self._offered_for = ""
+        self.chooses = False
+        """Enter takes a candidate, the chosen or the first, and does the command with it at once."""
 
     def open(self, line: str = "/") -> None:
         """Be there, with the beginning of a command."""
@@ -117,7 +120,7 @@ class CommandLine(TextLine):
 
     def offer(self, candidates: Sequence[Candidate], begin: int) -> None:
         """Show how the line may go on from a place in it."""
-        self._begin = begin
+        self._begin, self._offered_for = begin, self.value
         self._candidates.offer(candidates if self.has_class("-here") else ())
 
     def action_complete(self) -> None:
@@ -143,7 +146,10 @@ class CommandLine(TextLine):
 
     async def action_submit(self) -> None:
         """Take the candidate that was chosen with the arrows, else do the command."""
-        if self._candidates.chosen:
+        first = self._candidates.first if self._offered_for == self.value else None
+        if self.chooses and first and first.word:
+            self.post_message(self.Entered(self.value[: self._begin] + first.word))
+        elif self._candidates.chosen:
             self.action_complete()
         elif self.value.strip() in ("", "/"):
             self.action_leave()

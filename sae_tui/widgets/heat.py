@@ -14,10 +14,14 @@ STRONG = 0.25
 
 
 def heat(app: App[object], strength: float, *, bold: bool = False) -> Style:
-    """The style of text lit with `strength` from 0 (not at all) to 1 (the strongest there is)."""
+    """The style of text lit with `strength` from 0 (not at all) to 1 (the strongest there is).
+
+    What has two sides is lit in another colour below 0, down to −1.
+    """
     variables = app.theme_variables
-    level = min(LEVELS, max(0, round(strength * LEVELS)))
-    return _style(variables["background"], variables["accent"], variables["foreground"], level, bold)
+    level = min(LEVELS, round(abs(strength) * LEVELS))
+    ink = variables["accent" if strength >= 0 else "primary"]
+    return _style(variables["background"], ink, variables["foreground"], level, bold)
 
 
 def brackets_from(app: App[object]) -> float:

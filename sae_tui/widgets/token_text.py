@@ -1,7 +1,7 @@
 """Text as tokens: each lit by its strength, with a cursor that walks them. Only what changed is sent to the terminal.
 
-Readable without colour: where there are few colours or none strong tokens stand in brackets and changed ones, bold
-everywhere, are underlined; the one under the cursor is reversed.
+Readable without colour: where there are few colours or none strong tokens stand in brackets (of what has two sides, in
+others below 0) and changed ones, bold everywhere, are underlined; the one under the cursor is reversed.
 """
 
 from collections.abc import Sequence
@@ -259,11 +259,11 @@ class TokenText(ScrollView, can_focus=True):
         strength, dim, changed, quiet, under = look
         style = heat(self.app, strength, bold=changed)
         variables = self.app.theme_variables
-        if (dim or quiet) and strength < STRONG:
+        if (dim or quiet) and abs(strength) < STRONG:
             colour = variables["foreground-darken-3"]
             style += Style(color=None if colour.startswith("ansi") else colour[:7], dim=dim or None, italic=dim or None)
         if changed and self.app.theme_variables["foreground"].startswith("ansi"):
             style += Style(underline=True)
-        elif changed and strength < STRONG:
+        elif changed and abs(strength) < STRONG:
             style += Style(color=variables["text-primary"][:7], underline=self.app.no_color)
         return style + Style(reverse=True, dim=not self.has_focus) if under else style

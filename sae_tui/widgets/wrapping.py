@@ -12,6 +12,8 @@ from sae_tui.text import safe
 
 Look = tuple[float, bool, bool, bool, bool]
 """Strength, dim, changed, quiet, under the cursor."""
+BRACKETS = ("[]", "{}")
+"""Around what is strong, where colours do not say so: above 0, below."""
 _BY_SPACES = re.compile(" +|[^ ]+")
 
 
@@ -22,7 +24,7 @@ class Piece:
     text: str
     """As the model has it: made safe here."""
     strength: float = 0.0
-    """How strongly it is lit, from 0 (not at all) to 1."""
+    """How strongly it is lit, from 0 (not at all) to 1; of what has two sides from −1."""
     dim: bool = False
     """The SAE is not defined here."""
     changed: bool = False
@@ -47,7 +49,7 @@ def wrapped(
 ) -> Iterator[Row]:
     """The pieces over lines of `width` cells: broken before words where it can be, after each newline always.
 
-    Those of a strength of `brackets_from` or more stand in brackets.
+    Those of a strength of `brackets_from` or more stand in brackets; as far below 0, in others.
     """
     row: list[Run] = []
     room = width
@@ -83,7 +85,7 @@ def _words(
     spaces: list[Run] = []
     for index, piece in enumerate(pieces):
         under = index == cursor
-        brackets = piece.strength >= brackets_from
+        brackets = BRACKETS[piece.strength < 0] if abs(piece.strength) >= brackets_from else ""
         look = (piece.strength, piece.dim, piece.changed, piece.quiet, under)
         for is_space, text in _parts(piece, brackets):
             if is_space:
@@ -104,7 +106,7 @@ def _words(
         yield word, spaces, False
 
 
-def _lines(piece: Piece, text: str, brackets: bool) -> list[str]:
+def _lines(piece: Piece, text: str, brackets: str) -> list[str]:
     """A part of a piece by the lines it ends, and what is left for the next; brackets stay on one line."""
     if "\n" not in piece.text or "↵" not in text:
         return [text]
@@ -114,12 +116,12 @@ def _lines(piece: Piece, text: str, brackets: bool) -> list[str]:
     return [*(f"{line}↵" for line in lines), rest]
 
 
-def _parts(piece: Piece, brackets: bool) -> Iterator[tuple[bool, str]]:
+def _parts(piece: Piece, brackets: str) -> Iterator[tuple[bool, str]]:
     """The text of a piece as it is shown: by turns spaces (True) and what is none."""
     shown = safe(piece.text)
     if brackets:
-        bare = shown.strip(" ")
-        shown = shown.replace(bare, f"[{bare}]", 1) if bare else f"[{'␣' * len(shown)}]"
+        bare, (left, right) = shown.strip(" "), brackets
+        shown = shown.replace(bare, f"{left}{bare}{right}", 1) if bare else f"{left}{'␣' * len(shown)}{right}"
     for text in _BY_SPACES.findall(shown):
         yield text[0] == " ", text
 

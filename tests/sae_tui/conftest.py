@@ -158,3 +158,32 @@ def cli(trained, capsys):
         return code, out, err
 
     return call
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """What the Steer screen makes its engines of: `engine.made` is the newest."""
+    from sae_tui.screens.steer import SteerPage
+    from tests.sae_tui.fake_engine import FakeEngine
+
+    class Makes:
+        like = staticmethod(FakeEngine)
+        made: FakeEngine | None = None
+
+        def __call__(self, session):
+            self.made = self.like()
+            return self.made
+
+    makes = Makes()
+    monkeypatch.setattr(SteerPage, "make_engine", staticmethod(makes))
+    return makes
+
+
+@pytest.fixture
+def steer(sessions_root, workbench, engine):
+    """The workbench on the Steer screen of `alpha`."""
+
+    def opened(**options):
+        return workbench(sessions_root, **{"mode": "steer", "session": "alpha", **options})
+
+    return opened

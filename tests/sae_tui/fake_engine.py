@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from core.engine import protocol
+from core.experiments.requests import Request
 from core.records import (
     AttributedFeature,
     Attribution,
@@ -13,13 +14,17 @@ from core.records import (
     ConceptSide,
     ContextToken,
     FiringToken,
+    NextToken,
     Progress,
     TextReading,
     TokenChoice,
     TokenReport,
 )
-from core.steering.interventions import GenerationRequest, Intervention
-from core.steering.transcript import MadeWith
+from core.steering.interventions import Intervention, Mode
+from core.steering.request import GenerationRequest
+from core.steering.transcript import Change, MadeWith, Past
+from core.steering.transcript import held as held_at
+from tests.sae_tui.experiments import measured
 
 TEXT = (
     "that it is not going to be what we think it is , but what we make of it when the time comes .\n"
@@ -35,6 +40,8 @@ class FakeEngine:
     def __init__(self, pace_s: float = 0.0, words: Sequence[str] = WORDS) -> None:
         self.pace_s, self.words = pace_s, words
         self.asked: list[object] = []
+        self.pasts: list[tuple[object, ...]] = []
+        """Of each generation its changes, its past and its steps."""
         self.error: Exception | None = None
         self.closed = False
         self._stopped = threading.Event()
@@ -50,17 +57,28 @@ class FakeEngine:
         yield protocol.Started(id=1, made_with=TOKENS_MADE)
         yield protocol.Done(id=1, stopped=False)
 
-    def generate(self, request: GenerationRequest, changes: Sequence[object] = ()) -> Iterator[protocol.Event]:
+    def generate(
+        self, request: GenerationRequest, changes: Sequence[Change] = (), *, past: Past = (), steps: int | None = None,
+        threads: int | None = None,
+    ) -> Iterator[protocol.Event]:  # fmt: skip
+        """A capital stands for a token of its own: the texts part at the first word that an intervention changed."""
         self.asked.append(request)
+        self.pasts.append((tuple(changes), tuple(past), steps))
         self._stopped.clear()
-        self._generating, self._changed, held = True, None, request.interventions
+        begin = len(past)
+        self._generating, self._changed, held = True, None, held_at(request, changes, begin)[0]
         yield protocol.Started(id=2, made_with=TOKENS_MADE)
-        same = True
-        for index in range(min(request.tokens, len(self.words))):
+        same = all(one == other for one, other in past)
+        end = min(request.tokens, len(self.words), begin + (request.tokens if steps is None else steps))
+        for index in range(begin, end):
             if self._stopped.wait(self.pace_s):
                 break
             if self.error:
                 raise self.error
+            asked = [change.interventions for change in changes if change.index == index > begin]
+            if asked and asked[-1] != held:
+                held, self._changed = asked[-1], None
+                yield protocol.Changed(id=2, index=index, interventions=held)
             if self._changed is not None and tuple(self._changed) != held:
                 held = tuple(self._changed)
                 if any(edit.feature > 90 for edit in held):
@@ -70,21 +88,40 @@ class FakeEngine:
             on = any(edit.enabled for edit in held)
             one = " " + self.words[index]
             other = one.upper() if on and index % 3 == 2 else one
-            steered = TokenChoice(token_id=index, text=other, logprob_baseline=-2.0, logprob_steered=-0.5)
-            baseline = TokenChoice(token_id=index, text=one, logprob_baseline=-0.5, logprob_steered=-2.0)
-            yield protocol.Step(
-                id=2, report=TokenReport(index=index, baseline=baseline, steered=steered, kl=0.4, same_context=same)
+            n = 2 * index
+            steered = TokenChoice(token_id=n + (one != other), text=other, logprob_baseline=-2.0, logprob_steered=-0.5)
+            baseline = TokenChoice(token_id=n, text=one, logprob_baseline=-0.5, logprob_steered=-2.0)
+            top = (
+                NextToken(token_id=n, text=one, logprob_baseline=-0.5, logprob_steered=-2.0),
+                NextToken(token_id=n + 1, text=one.upper(), logprob_baseline=-2.0, logprob_steered=-0.5),
             )
+            yield protocol.Step(
+                id=2,
+                report=TokenReport(
+                    index=index, baseline=baseline, steered=steered, kl=0.4, same_context=same, top=top
+                ),
+            )  # fmt: skip
             same = same and one == other
         self._generating = False
         yield protocol.Done(id=2, stopped=self._stopped.is_set())
 
-    def firing(self, text: str, top: int = 10, then: Sequence[int] = ()) -> tuple[FiringToken, ...]:
+    def firing(
+        self, text: str, top: int = 10, then: Sequence[int] = (), *, interventions: Sequence[Intervention] = (),
+        changes: Sequence[Change] = (), mode: Mode = "error-kept", chat: bool = False, system: str = "",
+    ) -> tuple[FiringToken, ...]:  # fmt: skip
+        """Behind interventions, a feature that is steered is 4 everywhere."""
         self.asked.append(("firing", text, len(then)))
+        edits = [edit for held in (interventions, *(c.interventions for c in changes)) for edit in held if edit.enabled]
         tokens = [FiringToken(token_id=0, text="<s>", counted=False)]
-        for i, word in enumerate([*text.split(), *(self.words[i] for i in then)]):
+        for i, word in enumerate([*text.split(), *(self.words[i // 2] for i in then)]):
             features = ((3, 9.0 - i % 7), (5, 2.5)) if i % 2 else ((3, 1.0),)
-            tokens.append(FiringToken(token_id=i, text=f" {word}", counted=True, features=features))
+            after = dict(features) | {edit.feature: 4.0 for edit in edits} if edits else {}
+            strongest = tuple(sorted(after.items(), key=lambda pair: -pair[1]))
+            tokens.append(
+                FiringToken(
+                    token_id=i, text=f" {word}", counted=True, features=features, after=strongest, logprob=-1.0 - i % 2
+                )
+            )
         return tuple(tokens)
 
     def concept(
@@ -153,6 +190,22 @@ class FakeEngine:
                 )
             )  # fmt: skip
         return tuple(found)
+
+    def experiment(self, request: Request) -> Iterator[protocol.Event]:
+        """One that is half whole, then whole; a dose is of use from its second strength on but the last."""
+        self.asked.append(request)
+        self._stopped.clear()
+        yield protocol.Started(id=3, made_with=TOKENS_MADE)
+        for half in (False, True):
+            yield protocol.Loading(
+                id=3, progress=Progress(phase="writing texts", done=1 + half, total=2, unit="tokens")
+            )
+            if self._stopped.wait(self.pace_s):
+                break
+            if self.error:
+                raise self.error
+            yield protocol.Measured(id=3, outcome=measured(request, whole=half))
+        yield protocol.Done(id=3, stopped=self._stopped.is_set())
 
     def change(self, interventions: Sequence[Intervention]) -> bool:
         self.asked.append(tuple(interventions))

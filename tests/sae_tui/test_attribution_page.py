@@ -53,7 +53,7 @@ async def test_s_ranks_by_each_effect_in_turn_for_the_token_that_comes_next(sess
     async with app.run_test(size=size) as pilot:
         page = await at_a_token(pilot)
         assert "fires on" in title(page)
-        await pilot.press("s")
+        await pilot.press("s", "s")
         await until(lambda: "gradient · r 0.97 ρ 0.93" in title(page))
         assert ("attribution", PROMPT, " not", 3) in engine.asked and "␣not" in title(page)
         await until(lambda: "+0.300" in rows(page)[0] and page.firing.table.count == 4)
@@ -101,7 +101,7 @@ async def test_a_row_goes_to_its_feature_or_into_an_intervention(sessions_root, 
         page = await at_a_token(pilot)
         opened = []
         monkeypatch.setattr(app, "open_feature", opened.append)
-        await pilot.press("s", "s")
+        await pilot.press("s", "s", "s")
         await until(lambda: "direct" in title(page) and page.firing.table.count == 2)
         await pilot.press("enter", "o")
         await until(lambda: opened == [5])
@@ -117,7 +117,7 @@ async def test_what_takes_long_is_told_and_esc_stops_it(sessions_root, workbench
     async with app.run_test(size=SIZES[0]) as pilot:
         page = await at_a_token(pilot)
         engine.pace_s = 30.0
-        await pilot.press("s")
+        await pilot.press("s", "s")
         await until(lambda: page.desk.attributing)
         await until(lambda: "finding out" in page.query_one("#state").content.plain)
         await pilot.press("escape")
@@ -127,7 +127,7 @@ async def test_what_takes_long_is_told_and_esc_stops_it(sessions_root, workbench
 
 def test_a_text_up_to_a_token_has_the_one_that_comes_next(tmp_path):
     from core.records import FiringToken
-    from core.steering.interventions import GenerationRequest
+    from core.steering.request import GenerationRequest
 
     prompt = [FiringToken(token_id=i, text=text, counted=i > 0) for i, text in enumerate(("<s>", "To", " be"))]
     generation = Generation(GenerationRequest(prompt="To be"), prompt)

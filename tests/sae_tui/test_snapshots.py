@@ -35,7 +35,8 @@ SCREENS: dict[str, tuple[str, list[str]]] = {
     "feature-behind": ("features", ["down", "enter", *["tab"] * 8]),
     "map": ("features", [*"/feature > 7", "enter", "m", "right_square_bracket"]),
     "steer": ("steer", [*"To be or", "enter"]),
-    "attribution": ("steer", [*"To be or", "enter", "g", "l", "l", "s"]),
+    "steer-branch": ("steer", ["escape", *"/set 7 4", "enter", "p", *"To be or", "enter", "g", *"lllllll", "f", "s"]),
+    "attribution": ("steer", [*"To be or", "enter", "g", "l", "l", "s", "s"]),
     "sql": ("sql", [*"SELECT feature, top_token, max FROM features ORDER BY max DESC", "ctrl+j"]),
 }
 
@@ -53,7 +54,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = SimpleNamespace(available=16 * 10**9, total=32 * 10**9)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=50 * 10**9))
-    monkeypatch.setattr(Transcript, "save", lambda self, session: session.steering_dir / "20260202T023000Z.json")
+    monkeypatch.setattr(Transcript, "save", lambda self, session, **_: session.steering_dir / "20260202T023000Z.json")
     monkeypatch.setattr(steer.SteerPage, "make_engine", staticmethod(lambda session: FakeEngine()))
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from core.errors import EngineError
 from core.session import Session
-from core.steering.interventions import GenerationRequest, Intervention
+from core.steering.interventions import Intervention
+from core.steering.request import GenerationRequest
 from core.steering.transcript import Transcript
 from sae_tui.screens.steer import SteerPage
 from sae_tui.widgets.bars import Line
@@ -16,73 +17,7 @@ from tests.sae_tui.waiting import until
 
 from .conftest import HOSTILE
 from .fake_engine import FakeEngine, paced, wait_for
-
-SIZE = (150, 40)
-PROMPT = "the most important thing"
-
-
-@pytest.fixture
-def engine(monkeypatch):
-    """What the screen makes its engines of: `engine.made` is the newest."""
-
-    class Makes:
-        like = staticmethod(FakeEngine)
-        made: FakeEngine | None = None
-
-        def __call__(self, session):
-            self.made = self.like()
-            return self.made
-
-    makes = Makes()
-    monkeypatch.setattr(SteerPage, "make_engine", staticmethod(makes))
-    return makes
-
-
-@pytest.fixture
-def steer(sessions_root, workbench, engine):
-    def opened(**options):
-        return workbench(sessions_root, **{"mode": "steer", "session": "alpha", **options})
-
-    return opened
-
-
-async def typed(pilot, text):
-    """Type, as a person does."""
-    names = {" ": "space", "/": "slash", ".": "full_stop", "-": "minus", ":": "colon"}
-    await pilot.press(*(names.get(c, c) for c in text))
-    await pilot.pause()
-
-
-async def command(pilot, line):
-    pilot.app.screen.action_command(line)
-    await pilot.press("enter")
-    await pilot.pause()
-
-
-async def generated(pilot, page):
-    """Type the prompt, generate, and wait for the end and what fires."""
-    page.prompt.text = PROMPT
-    page.edits.table.focus()
-    await pilot.pause()
-    await pilot.press("r")
-    await until(lambda: page.generation and page.generation.ended and len(page.generation.firing) == 2)
-    await pilot.pause()
-
-
-def note(page):
-    return page.query_one("#note", Line).content.plain
-
-
-def state(page):
-    return page.query_one("#state", Line).content.plain
-
-
-def offered(page):
-    return [c.word for c in page.query_one(Candidates)._offered]
-
-
-def shown(page, side):
-    return "".join(piece.text for piece in page.texts.pane(side).pieces)
+from .steering import PROMPT, SIZE, command, generated, note, offered, shown, state, typed
 
 
 @pytest.mark.asyncio
@@ -257,6 +192,8 @@ async def test_the_token_at_the_cursor_tells_its_features_and_one_key_makes_one_
         await pilot.pause()
         assert "lit: KL" in page.texts.pane("steered").border_title
         await pilot.press("c")
+        await until(lambda: "lit: Δ ln p" in page.texts.pane("baseline").border_title)
+        await pilot.press("c")
         await pilot.pause()
         assert page.texts.pane("steered").border_title == "steered"
         await pilot.press("escape", "escape")
@@ -306,7 +243,8 @@ async def test_a_text_that_comes_is_stopped_and_replaced(steer, engine):
         assert first.ended.stopped
         await pilot.press("escape")
         await until(lambda: page.generation.ended)
-        assert page.generation.ended.stopped and "ready" in state(page)
+        await until(lambda: "n goes on" in state(page))
+        assert page.generation.ended.stopped
 
 
 @pytest.mark.asyncio

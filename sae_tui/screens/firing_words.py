@@ -1,0 +1,117 @@
+"""What the Steer screen says of one token: what fires on it, what may come after it, what that rests on. Safe."""
+
+from dataclasses import dataclass
+from math import exp
+
+from textual.content import Content
+
+from core.records import AttributedFeature, Attribution, NextToken
+from sae_tui.screens.generation import Generation, Side
+from sae_tui.text import figure, safe, shortened, token
+
+RANKS = ("fires", "next", "gradient", "direct", "ablation")
+"""What is listed of a token: what fires on it, the next tokens, or features by their part in the one that comes next
+(`core.analysis.attribution`)."""
+NOWHERE = "tab goes to the texts, h j k l walk them"
+
+
+@dataclass(frozen=True, slots=True)
+class Fires:
+    """One feature on one token."""
+
+    feature: int
+    before: float | None
+    """None where it does not fire; of a whole text how much more it fires, in the mean."""
+    after: float | None = None
+    """What the interventions made of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """One token that may come next."""
+
+    token: NextToken
+    came: str
+    """In which texts it did: `b`, `s`, `bs` or none."""
+
+    @property
+    def p(self) -> tuple[float, float]:
+        """Its probability in the baseline run and in the steered one."""
+        return exp(self.token.logprob_baseline), exp(self.token.logprob_steered)
+
+
+Row = Fires | Next | AttributedFeature
+Said = tuple[Content, Content, list[Row]]
+"""Title, words, and the list below them."""
+
+
+def fires_words(generation: Generation | None, side: Side, index: int | None) -> Said:
+    """What fires on the token at the cursor of a text; without one, what the interventions drew out."""
+    if generation is None or index is None:
+        gains: list[Row] = [Fires(f, v) for f, v in generation.drawn_out()] if generation else []
+        if gains:
+            words = "in the mean over its tokens, under the unsteered model; h j k l walk the tokens"
+            return Content("fires more in the steered text"), Content(words), gains
+        return Content("what fires"), Content("on a token: " + NOWHERE), []
+    report, found = generation.report_at(side, index), generation.firing_at(side, index)
+    choice = getattr(report, side) if report else None
+    text = found.text if found else choice.text if choice else generation.request.prompt[-12:]
+    title = Content.assemble("fires on ", (shortened(token(text), 24), "bold"), f" in {side}")
+    words = []
+    if choice and report:
+        words.append(f"ln p {choice.logprob_steered:.2f} steered, {choice.logprob_baseline:.2f} baseline")
+        words.append(f"KL {figure(report.kl)}")
+    if found is None:
+        words.append("listed when the text is at rest" if generation.ended is None else "asking what fires")
+    elif not found.counted:
+        words.append("the SAE is not defined on this token")
+    elif not (found.features or found.after):
+        words.append("no feature fires")
+    before, after = (dict(found.features), dict(found.after)) if found else ({}, {})
+    rows: list[Row] = [Fires(f, before.get(f), after.get(f)) for f in {**before, **after}]
+    strongest = sorted(rows, key=lambda row: -max(row.before or 0.0, row.after or 0.0))  # pyright: ignore
+    return title, Content(" · ".join(words)), strongest
+
+
+def next_words(generation: Generation | None, side: Side, index: int | None) -> Said:
+    """The likeliest next tokens after the token at the cursor, in both runs."""
+    report = generation.next_at(side, index) if generation and index is not None else None
+    if report is None:
+        words = "after the last token none is known: n goes on" if index is not None else f"after a token: {NOWHERE}"
+        return Content("what may come next"), Content(words), []
+    came = {
+        one.token_id: "".join(letter for letter, c in (("b", report.baseline), ("s", report.steered))
+                              if c and c.token_id == one.token_id)
+        for one in report.top
+    }  # fmt: skip
+    words = f"KL {figure(report.kl)}"
+    if not report.same_context:
+        words += " · the texts are not the same before it"
+    words += " · b, s: what came · enter: what it rests on"
+    return Content(f"next token {report.index}"), Content(words), [Next(one, came[one.token_id]) for one in report.top]
+
+
+def why_words(answer: Attribution | str | None, rank: str, *, there: bool) -> Said:
+    """What a prediction rests on; `there`: a token is at the cursor."""
+    if not isinstance(answer, Attribution):
+        waits = "asking what it rests on: a backward pass, then features ablated one by one; esc stops"
+        words = safe(answer) if answer else waits if there else f"behind which token: {NOWHERE}"
+        return Content(f"the next token, by {rank}"), Content(words), []
+    agree = "" if answer.pearson is None or answer.spearman is None else (
+        f" · r {answer.pearson:.2f} ρ {answer.spearman:.2f}"
+    )  # fmt: skip
+    title = Content.assemble("for ", (shortened(token(answer.target), 12), "bold"), f" · {rank}{agree}")
+    likeliest = "  ".join(f"{shortened(token(text), 12)} {100 * p:.0f}%" for text, p in answer.likeliest[:3])
+    words = (
+        f"p {figure(answer.probability)} · {likeliest} · r, ρ: gradient × activation with ablation, of {answer.ablated}"
+    )
+    known = [(value, row) for row in answer.rows if (value := part(row, rank))]
+    rows: list[Row] = [row for _, row in sorted(known, key=lambda one: -abs(one[0]))]
+    if not rows and rank == "direct":
+        words += " · nothing here has a direct effect: only the last token's features in the residual stream have"
+    return title, Content(words), rows
+
+
+def part(row: AttributedFeature, rank: str) -> float | None:
+    """A feature's part in a prediction; None where it is not known."""
+    return {"gradient": row.gradient, "direct": row.direct, "ablation": row.ablation}[rank]
