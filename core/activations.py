@@ -1,6 +1,6 @@
-"""From blocks of tokens to activations: harvest at the model's hook point, shuffle, bounded in memory.
+"""From documents to activations: in blocks as a model reads them, harvested at its hook point, shuffled.
 
-The seam on both sides is an iterator. Knows no SAE and no corpus.
+The seam on both sides is an iterator, and memory is bounded. Knows no SAE, nor where documents come from.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,11 +10,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.models.language import LanguageModel
-from core.tokens import Blocks
+from core import tokens
+from core.corpus import Document
+from core.models.digits import ImageClassifier
+from core.models.load import Model
+from core.options import TokensConfig
+from core.tokens import Block, Blocks
 
 
-def harvest(model: LanguageModel, batches: Iterable[Blocks]) -> Iterator[Float[Tensor, "n d_in"]]:
+def blocks(model: Model, documents: Iterable[Document], config: TokensConfig) -> Iterator[Block]:
+    """Documents in blocks as the model reads them: of tokens, or one for each image."""
+    if isinstance(model, ImageClassifier):
+        return model.blocks(documents)
+    return tokens.blocks(documents, model.tokens, config)
+
+
+def harvest(model: Model, batches: Iterable[Blocks]) -> Iterator[Float[Tensor, "n d_in"]]:
     """The activations at the counted positions of each batch of blocks, in order, float32 on the model's device."""
     for batch in batches:
         x = model.activations(torch.from_numpy(batch.ids).to(model.device))

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 META = "meta.json"
 SHARD_ROWS = 65_536
 """Rows of a shard, about: 75 MB in 16 bits at a width of 576."""
-FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.jsonl", "*.jsonl.gz", "*.arrow", "*.gguf")
+FILES = (
+    "*.json", "*.safetensors", "*.bin", "*.txt", "*.jsonl", "*.jsonl.gz", "*.arrow", "*.gguf", "*.parquet", "*ubyte*",
+)  # fmt: skip
 """What of a folder is a model or a corpus."""
 PACKAGES = ("torch", "transformers", "transformer-lens")
 
@@ -144,8 +146,9 @@ def caches_dir() -> Path:
 def key_of(config: RunConfig, embedded: Path) -> dict[str, Any]:
     """All that the activations of a configuration depend on; `embedded` is the embedded model's file."""
     model, corpus = config.model, config.corpus
+    classifier = set() if model.reads_images else {"hidden", "epochs"}
     return {
-        "model": model.model_dump(exclude={"trust_remote_code"}) | {"files": _files(model.name, embedded)},
+        "model": model.model_dump(exclude={"trust_remote_code", *classifier}) | {"files": _files(model.name, embedded)},
         "corpus": corpus.model_dump(exclude={"streaming"}) | {"files": _files(corpus.name, embedded)},
         "tokens": config.tokens.model_dump(),
         "seed": config.seed,
@@ -185,8 +188,8 @@ def _digest(path: Path) -> str:
 
 def _files(name: str, embedded: Path) -> list[tuple[str, int, int]]:
     """The files behind a local name, with size and time: a changed one makes another key. None of a hub name."""
-    path = embedded if name in EMBEDDED else Path(name).expanduser()
-    if name == "stdlib" or not path.exists():
+    path = embedded if name == EMBEDDED[0] else Path(name).expanduser()
+    if name in EMBEDDED[1:] or not path.exists():
         return []
     found = [path] if path.is_file() else sorted({p for pattern in FILES for p in path.rglob(pattern)})
     return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in found]

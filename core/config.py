@@ -15,6 +15,7 @@ from tomlkit.items import Table
 from core.errors import ConfigError, nearest
 from core.options import (
     EMBEDDED,
+    IMAGES,
     AnalysisConfig,
     BudgetConfig,
     CorpusConfig,
@@ -74,6 +75,25 @@ class RunConfig(Part):
             raise ValueError(
                 f"budget.epochs = {self.budget.epochs} reads the activations again: set training.cache to keep them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _model_reads_corpus(self) -> "RunConfig":
+        model, corpus = self.model, self.corpus
+        if not model.reads_images:
+            if corpus.name in IMAGES and not self.training.source:
+                raise ValueError(
+                    f"corpus.name = {corpus.name!r} holds images, and {model.name} reads text: set model.name to "
+                    "mnist-mlp, or name another corpus"
+                )
+            return self
+        if corpus.name == EMBEDDED[1]:
+            raise ValueError(
+                f"corpus.name = {corpus.name!r} holds text, and {model.name} reads images: set it to {EMBEDDED[2]}, to "
+                "a folder of IDX files or to ylecun/mnist"
+            )
+        if model.dtype != "float32" or model.processing != "none":
+            raise ValueError(f"model.dtype and model.processing: {model.name} is of float32, and its weights stay")
         return self
 
 
@@ -143,10 +163,13 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 def place(config: RunConfig) -> dict[str, str]:
     """Which activations an SAE is measured on: of what model, where, and on which text."""
     model, corpus = config.model, config.corpus
-    return {
+    found = {
         "model": model.name, "revision": model.revision, "hook": model.hook, "processing": model.processing,
         "corpus": corpus.name, "subset": corpus.subset, "split": corpus.split,
     }  # fmt: skip
+    if model.reads_images:
+        found |= {"hidden": str(model.hidden), "epochs": str(model.epochs)}
+    return found
 
 
 def changed(config: RunConfig, settings: Sequence[str]) -> RunConfig:

@@ -16,7 +16,9 @@ import psutil
 from core import machine
 from core.config import RunConfig
 from core.errors import ConfigError, ModelError
+from core.image_facts import ImageFacts
 from core.model_facts import ModelFacts, facts
+from core.options import EMBEDDED
 from core.session import listing
 from core.storage import last_line
 
@@ -80,7 +82,7 @@ class Cost:
         return None if None in parts else math.fsum(p or 0.0 for p in parts)
 
 
-def troubles(config: RunConfig, known: ModelFacts | None) -> dict[str, str]:
+def troubles(config: RunConfig, known: ModelFacts | ImageFacts | None) -> dict[str, str]:
     """What cannot work, a sentence for each field: what a start would refuse after minutes of loading."""
     found: dict[str, str] = {}
     if known is not None:
@@ -101,10 +103,12 @@ def troubles(config: RunConfig, known: ModelFacts | None) -> dict[str, str]:
     return found
 
 
-def model(config: RunConfig) -> tuple[ModelFacts | None, str]:
+def model(config: RunConfig) -> tuple[ModelFacts | ImageFacts | None, str]:
     """The facts of the configured model, or None and why there are none in a sentence."""
     if config.training.source:
         return None, "not read: the activations are those of training.source, whose width shows at the start"
+    if config.model.reads_images:
+        return ImageFacts(name=config.model.name, hidden=config.model.hidden), ""
     try:
         known = facts(config.model.name, config.model.revision)
     except ModelError as error:
@@ -112,13 +116,13 @@ def model(config: RunConfig) -> tuple[ModelFacts | None, str]:
     return known, "" if known else "not on this machine: fetched from the hub, and checked, at the start"
 
 
-def cost(config: RunConfig, known: ModelFacts | None, speed: Speed | None = None) -> Cost:
+def cost(config: RunConfig, known: ModelFacts | ImageFacts | None, speed: Speed | None = None) -> Cost:
     """What the run takes on a model of which `known` is known, at the speed measured before, where there is one."""
     sae, training, analysis = config.sae, config.training, config.analysis
     d_in = known.width(config.model.hook) if known else None
     d_sae = _width(config, d_in)
     context = config.tokens.context
-    counted = context - 1 if config.tokens.skip_first else context
+    counted = context - 1 if config.tokens.skip_first and not config.model.reads_images else context
     parameters = 2 * d_in * d_sae + d_sae + d_in if d_in and d_sae else None
     precision = FLOAT if config.model.dtype == "float32" else 2
     buffer = max(2 * training.batch_activations, min(training.buffer_activations, config.budget.activations))
@@ -263,7 +267,7 @@ def _width(config: RunConfig, d_in: int | None) -> int | None:
 
 def _corpus_trouble(name: str) -> str:
     """Why there is no such local corpus; empty for one that is there, and for a name that the hub may know."""
-    if name == "stdlib" or Path(name).expanduser().exists():
+    if name in EMBEDDED[1:] or Path(name).expanduser().exists():
         return ""
     local = name.lower().endswith((".txt", ".jsonl", ".jsonl.gz")) or name.startswith((".", "/", "~"))
     return "there is no such file or folder" if local or name.count("/") > 1 else ""

@@ -27,6 +27,7 @@ not a mean of ratios by batch.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ from torch import Tensor
 
 from core.errors import CorpusError
 from core.models.language import LanguageModel
+from core.models.load import Model
 from core.records import Evaluation, Progress
 from core.sae.base import SAE
 from core.tokens import Blocks
@@ -94,14 +96,14 @@ class Reconstruction:
         """All metrics that need no forward pass, see the module; None where a ratio has nothing beneath it."""
         error, square, cosine, ratio, square_hat, dot, active, total = self.sums.tolist()
         variance = square - float(self.sum_x.pow(2).sum()) / self.n
-        fvu = _ratio(error, variance)
+        fvu = quotient(error, variance)
         return {
             "fvu": fvu,
             "explained_variance": None if fvu is None else 1 - fvu,
             "mse": error / self.n,
             "cossim": cosine / self.n,
             "l2_ratio": ratio / self.n,
-            "relative_reconstruction_bias": _ratio(square_hat, dot),
+            "relative_reconstruction_bias": quotient(square_hat, dot),
             "l0": active / self.n,
             "l1": total / self.n,
             "sparsity": 1 - active / self.n / self.d_sae,
@@ -137,7 +139,7 @@ class Halves:
         log = torch.log((n + 0.5).double() / (self.n.unsqueeze(1) + 1))
         centred = log - log.mean(dim=1, keepdim=True)
         r = float(centred.prod(dim=0).sum() / centred.pow(2).sum(dim=1).prod().sqrt())
-        return {"density_reliability": r, "density_reliability_full": _ratio(2 * r, 1 + r)}
+        return {"density_reliability": r, "density_reliability_full": quotient(2 * r, 1 + r)}
 
 
 class Beside:
@@ -175,11 +177,23 @@ def evaluate(
     positions. `unmoved` is the SAE before its thresholds were moved. Raises CorpusError where the split has no counted
     position.
     """
+    found, mean = yield from reconstructed(model, sae, batches(16), activations=activations, unmoved=unmoved)
+    losses, predictions = yield from _cross_entropies(model, sae, batches(ce_blocks), mean, ce_tokens)
+    if not predictions:
+        return found
+    counts = found.tokens | dict.fromkeys(losses, predictions)
+    return replace(found, metrics=found.metrics | losses, tokens=counts)
+
+
+def reconstructed(
+    model: Model, sae: SAE, batches: Iterable[Blocks], *, activations: int, unmoved: SAE | None
+) -> Generator[Progress, None, tuple[Evaluation, Float[Tensor, " d_in"]]]:
+    """The metrics that need no pass beyond the hook point, and the mean activation. Raises as `evaluate`."""
     sums = Reconstruction(sae.d_in, sae.d_sae, model.device)
     beside = Beside(unmoved, model.device)
     halves = Halves(sae.d_sae, model.device)
     blocks = 0
-    for batch in batches(16):
+    for batch in batches:
         x = model.activations(torch.from_numpy(batch.ids).to(model.device))
         counted = torch.from_numpy(batch.counted).to(model.device)
         x = x[counted][: activations - sums.n]
@@ -194,13 +208,7 @@ def evaluate(
             break
     if sums.n == 0:
         raise CorpusError("the test split has no counted token", hint="give a larger corpus or corpus.test_share")
-    metrics = sums.metrics() | halves.metrics() | beside.metrics()
-    tokens = dict.fromkeys(metrics, sums.n)
-    losses, predictions = yield from _cross_entropies(model, sae, batches(ce_blocks), sums.mean, ce_tokens)
-    if predictions:
-        metrics |= losses
-        tokens |= dict.fromkeys(losses, predictions)
-    return Evaluation(metrics=metrics, tokens=tokens, densities=tuple(halves.densities.tolist()))
+    return _found(sums, halves, beside), sums.mean
 
 
 def of_rows(
@@ -226,10 +234,13 @@ def of_rows(
         yield Progress(phase="evaluating", done=sums.n, total=activations, unit="activations")
         if sums.n >= activations:
             break
+    return _found(sums, halves, beside)
+
+
+def _found(sums: Reconstruction, halves: Halves, beside: Beside) -> Evaluation:
     metrics = sums.metrics() | halves.metrics() | beside.metrics()
-    return Evaluation(
-        metrics=metrics, tokens=dict.fromkeys(metrics, sums.n), densities=tuple(halves.densities.tolist())
-    )
+    tokens = dict.fromkeys(metrics, sums.n)
+    return Evaluation(metrics=metrics, tokens=tokens, densities=tuple(halves.densities.tolist()))
 
 
 def _add(sae: SAE, x: Float[Tensor, "n d_in"], half: Int[Tensor, " n"], sums: Reconstruction, halves: Halves) -> None:
@@ -271,7 +282,7 @@ def _cross_entropies(
         "ce_loss_sae": sae_ce,
         "ce_loss_zero": zero_ce,
         "ce_loss_mean": mean_ce,
-        "ce_loss_score": _ratio(zero_ce - sae_ce, zero_ce - clean_ce),
+        "ce_loss_score": quotient(zero_ce - sae_ce, zero_ce - clean_ce),
         "kl": kl,
     }, n
 
@@ -282,7 +293,8 @@ def predicted(batch: Blocks) -> Bool[np.ndarray, "b t-1"]:
     return same & (batch.doc_pos[:, 1:] >= 0)
 
 
-def _ratio(above: float, below: float) -> float | None:
+def quotient(above: float, below: float) -> float | None:
+    """None where there is nothing beneath."""
     return above / below if below else None
 
 

@@ -12,19 +12,20 @@ import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
-from core import budgets, corpus, device, estimate, tokens
+from core import budgets, device, estimate, fidelity, tokens
 from core import config as configs
-from core.analysis import build, collect
+from core.analysis import build, collect, feature_report, pictured
 from core.analysis.baselines import Baseline, asked
 from core.config import RunConfig
-from core.errors import ConfigError, ModelError, RunError, out_of_memory
+from core.errors import ConfigError, ModelError, RunError, SessionError, out_of_memory
 from core.evaluate import evaluate as measure
 from core.jobs import Record, Verb
-from core.models import load
+from core.models import digits, load
 from core.models.bridge import HookInfo, boot, fired_hooks
+from core.models.digits import ImageClassifier
 from core.models.language import LanguageModel
-from core.models.load import Loader
-from core.records import Notice, Progress
+from core.models.load import Loader, Model
+from core.records import Evaluation, Notice, Progress
 from core.sae import files
 from core.sae.base import SAE
 from core.session import Session
@@ -36,13 +37,15 @@ LOGITS = 2**25
 """Logits held at once in evaluation: 128 MB in float32, and a few times that in all."""
 
 
-def load_model(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
-    """Load the configured model at its hook point; a generator whose return value is the `LanguageModel`.
+def load_model(config: RunConfig) -> Generator[Progress, None, Model]:
+    """Load the configured model at its hook point, or train a small classifier; a generator whose return value it is.
 
-    Raises ConfigError, ModelError: device, model, hook point or context that cannot be.
+    Raises ConfigError, ModelError, CorpusError: device, model, hook point, context or images that cannot be.
     """
     place = device.pick(config.device)
     device.tune(place)
+    if config.model.reads_images:
+        return (yield from digits.load(config, place))
     model, tokenizer = yield from load.load(config.model, place)
     language = LanguageModel(
         config.model.name, model, tokenizer, config.model.hook, place, config.model.processing
@@ -57,10 +60,11 @@ def load_model(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
 
 def loaded_once(load: Loader | None = None) -> Loader:
     """A loader that keeps its model, or the one `load` gives, for the next who asks for the same."""
-    kept: dict[str, LanguageModel] = {}
+    kept: dict[str, Model] = {}
 
-    def once(config: RunConfig) -> Generator[Progress, None, LanguageModel]:
-        key = f"{config.model!r} {config.device}"
+    def once(config: RunConfig) -> Generator[Progress, None, Model]:
+        images = f" {config.corpus!r} {config.seed}" if config.model.reads_images else ""
+        key = f"{config.model!r} {config.device}{images}"
         if key not in kept:
             kept.clear()  # before the next is loaded: memory for two may not be there
             kept[key] = yield from (load or load_model)(config)
@@ -93,7 +97,7 @@ def stages(
     return work
 
 
-def _loaded(session: Session, config: RunConfig, load: Loader) -> Generator[Progress, None, tuple[LanguageModel, SAE]]:
+def _loaded(session: Session, config: RunConfig, load: Loader) -> Generator[Progress, None, tuple[Model, SAE]]:
     """The model, and the session's SAE on its device.
 
     Raises SessionError where there is no SAE, before a model is loaded for nothing; ModelError where it does not fit.
@@ -149,16 +153,8 @@ def evaluate(session: Session, load: Loader = load_model, *, settings: Sequence[
             raise own.without_model(session, "measured on a corpus")
         result = yield from own.measured(config, session.weights_dir(), keep.unmoved(session))
     else:
-        language, sae = yield from _loaded(session, config, load)
-        result = yield from measure(
-            language,
-            sae,
-            lambda n: tokens.stacked(data.blocks(config, language, "test"), n),
-            activations=config.evaluation.activations,
-            ce_tokens=config.evaluation.ce_tokens,
-            ce_blocks=max(1, LOGITS // (config.tokens.context * language.n_vocab)),
-            unmoved=keep.unmoved(session),
-        )
+        model, sae = yield from _loaded(session, config, load)
+        result = yield from _measured(model, sae, config, keep.unmoved(session))
     if elsewhere:
         found = [other for other in session.transfers() if other["on"] != place]
         found.append({"on": place, **result.to_json()})
@@ -167,8 +163,28 @@ def evaluate(session: Session, load: Loader = load_model, *, settings: Sequence[
         moved = read_json(session.calibration_path)
         aim = {name: moved[name] for name in ("target_l0", "coefficient") if name in moved}
         replace_file(session.evaluation_path, json.dumps({**result.to_json(), **aim}, indent=1))
+        if config.model.reads_images:
+            told = fidelity.summary(result, config.sae.architecture, config.sae.aim)
+            replace_file(session.summary_path, json.dumps(told, indent=1))
         yield from logbooks.evaluated(session, config, result)
     yield result
+
+
+def _measured(model: Model, sae: SAE, config: RunConfig, unmoved: SAE | None) -> Generator[Progress, None, Evaluation]:
+    """The SAE on the test split, with a model of either kind."""
+
+    def batches(n: int) -> Iterator[tokens.Blocks]:
+        return tokens.stacked(data.blocks(config, model, "test"), n)
+
+    wanted = config.evaluation.activations
+    if isinstance(model, ImageClassifier):
+        return (yield from fidelity.evaluate(model, sae, batches, activations=wanted, unmoved=unmoved))
+    at_once = max(1, LOGITS // (config.tokens.context * model.n_vocab))
+    predictions = config.evaluation.ce_tokens
+    found = measure(
+        model, sae, batches, activations=wanted, ce_tokens=predictions, ce_blocks=at_once, unmoved=unmoved
+    )  # fmt: skip
+    return (yield from found)
 
 
 def analyze(session: Session, load: Loader = load_model, *, settings: Sequence[str] = ()) -> Iterator[Record]:
@@ -177,9 +193,7 @@ def analyze(session: Session, load: Loader = load_model, *, settings: Sequence[s
     if session.config().training.source:
         raise own.without_model(session, "analysed")
     model, sae = yield from _loaded(session, config, load)
-    yield from collect.run(
-        model, sae, lambda: corpus.documents(config.corpus, "test", seed=config.seed), session, config
-    )
+    yield from collect.run(model, sae, lambda: data.documents(config, model, "test"), session, config)
     meta = {
         "session": session.name,
         "model": config.model.name,
@@ -193,7 +207,11 @@ def analyze(session: Session, load: Loader = load_model, *, settings: Sequence[s
         "strong": config.analysis.strong,
         "map": config.analysis.map,
     }
+    if isinstance(model, ImageClassifier):
+        yield from pictured.write(model, sae, session.activations_dir, config)
     yield from build.build(session, meta, config.analysis)
+    if isinstance(model, ImageClassifier):
+        feature_report.write(session)
 
 
 def load_engine(session: Session, load: Loader = load_model) -> Generator[Progress, None, tuple[LanguageModel, SAE]]:
@@ -201,7 +219,14 @@ def load_engine(session: Session, load: Loader = load_model) -> Generator[Progre
     config = session.config()
     if config.training.source:
         raise own.without_model(session, "steered with, or asked about texts")
-    return (yield from _loaded(session, config, load))
+    if config.model.reads_images:
+        raise SessionError(
+            f"{config.model.name}, of session {session.name!r}, reads images: it knows no text",
+            hint=f"`sae-tui feature {session.name} ID` shows what a feature does to the classes",
+        )
+    model, sae = yield from _loaded(session, config, load)
+    assert isinstance(model, LanguageModel)
+    return model, sae
 
 
 def ask(
@@ -242,6 +267,8 @@ def measured(session: Session, load: Loader = load_model) -> Iterator[Record]:
     dtype = device.fastest_dtype(device.pick(config.device))
     values = configs.with_settings(config.model_dump(exclude_none=True), [f"model.dtype={dtype}"])
     model = yield from load(configs.parse(values))
+    if isinstance(model, ImageClassifier):
+        return
     yield Progress(phase="measuring this machine")
     found, words = budgets.measure(model)
     yield Notice(message=words)

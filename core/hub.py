@@ -44,6 +44,40 @@ def hub_rows(config: CorpusConfig) -> Iterator[Row]:
         raise _explained(error, config.name) from error
 
 
+def image_rows(name: str, subset: str, *, local: Path | None) -> list[Iterator[tuple[Any, Any]]]:
+    """Image and label of each row: of the train split, then of the test split where there is one. Raises CorpusError.
+
+    `local` is a folder: of `save_to_disk`, or with a data set's files as the hub has them.
+    """
+    import datasets
+
+    try:
+        if local is not None and any((local / f).is_file() for f in ("dataset_info.json", "dataset_dict.json")):
+            found: Any = datasets.load_from_disk(str(local))
+        else:
+            found = datasets.load_dataset(str(local or name), subset or None)
+    except Exception as error:
+        raise _explained(error, name) from error
+    parts = {"train": found} if not isinstance(found, dict) else found
+    if "train" not in parts:
+        raise CorpusError(f"{name} has no split 'train'", hint=f"it has {', '.join(map(str, parts))}")
+    for part in parts.values():
+        if not {"image", "label"} <= set(part.column_names):
+            raise CorpusError(
+                f"{name} has the columns {', '.join(part.column_names)}",
+                hint="images are read from `image` and `label`",
+            )
+    return [_image_rows(parts[split], name) for split in ("train", "test") if split in parts]
+
+
+def _image_rows(dataset: Any, name: str) -> Iterator[tuple[Any, Any]]:
+    try:
+        for row in dataset.select_columns(["image", "label"]):
+            yield row["image"], row["label"]
+    except Exception as error:  # an image's own format raises anything
+        raise CorpusError(f"an image of {name} cannot be read", hint=_line(error)) from error
+
+
 def _rows(dataset: Any, config: CorpusConfig) -> Iterator[Row]:
     category = config.category_column or "category"
     columns = dataset.column_names or []

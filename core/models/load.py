@@ -15,12 +15,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from core.config import RunConfig
 from core.errors import ModelError, nearest
 from core.models import bundled
+from core.models.digits import ImageClassifier
 from core.models.language import LanguageModel
 from core.options import ModelConfig
 from core.records import Progress
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
-Loader = Callable[[RunConfig], Generator[Progress, None, LanguageModel]]
+Model = LanguageModel | ImageClassifier
+"""A network under study: what a stage asks of both has one name in both."""
+Loader = Callable[[RunConfig], Generator[Progress, None, Model]]
 """What gives a stage its model."""
 
 

@@ -19,7 +19,7 @@ from core import activations, cache, corpus, tokens
 from core.config import RunConfig
 from core.errors import RunError
 from core.models import bundled
-from core.models.language import LanguageModel
+from core.models.load import Model
 from core.records import Notice, Progress
 from core.training import calibration
 from core.training.data import BLOCK_BUFFER, MIXED_TOKENS, blocks
@@ -40,7 +40,7 @@ def suffices(there: cache.Cache, config: RunConfig) -> bool:
     return there.rows >= config.budget.activations or (ended and there.rows > 0)
 
 
-def filled(config: RunConfig, model: LanguageModel) -> Generator[Progress | Notice, None, cache.Cache]:
+def filled(config: RunConfig, model: Model) -> Generator[Progress | Notice, None, cache.Cache]:
     """Harvest what is lacking; a generator whose return value is the cache. Alone on it: another process waits.
 
     Raises CorpusError where the corpus cannot be read, OSError where the disk is full: whole shards are kept.
@@ -69,7 +69,7 @@ def filled(config: RunConfig, model: LanguageModel) -> Generator[Progress | Noti
     return there
 
 
-def _harvested(config: RunConfig, model: LanguageModel, there: cache.Cache, key: dict[str, Any]) -> Iterator[Progress]:
+def _harvested(config: RunConfig, model: Model, there: cache.Cache, key: dict[str, Any]) -> Iterator[Progress]:
     context, wanted = config.tokens.context, config.budget.activations
     # The order of the text must not depend on the budget: what is harvested now is a beginning for a larger one.
     held = max(64, min(BLOCK_BUFFER, MIXED_TOKENS // context))

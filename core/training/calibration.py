@@ -12,8 +12,7 @@ from torch import Tensor
 from core import activations, tokens
 from core.cache import Cache
 from core.config import RunConfig
-from core.models.language import LanguageModel
-from core.models.load import Loader
+from core.models.load import Loader, Model
 from core.records import Progress
 from core.storage import replacing
 from core.training import data, own
@@ -35,7 +34,7 @@ def rows(config: RunConfig, kept: Cache | None, load: Loader) -> Generator[Progr
     return (yield from harvested(config, (yield from load(config))))
 
 
-def harvested(config: RunConfig, model: LanguageModel) -> Generator[Progress, None, Float[Tensor, "n d_in"]]:
+def harvested(config: RunConfig, model: Model) -> Generator[Progress, None, Float[Tensor, "n d_in"]]:
     """They, from the model; fewer where the split has fewer."""
     text = tokens.stacked(data.blocks(config, model, "calibration"), config.training.model_batch_blocks)
     return (yield from _first(activations.harvest(model, text), config.evaluation.calibration_activations))

@@ -17,7 +17,8 @@ from torch import Tensor
 from core import activations, corpus, tokens
 from core.config import RunConfig
 from core.errors import CorpusError
-from core.models.language import LanguageModel
+from core.models.digits import ImageClassifier
+from core.models.load import Model
 from core.records import Notice, Progress
 from core.training.ranks import ALONE, Ranks
 
@@ -25,16 +26,20 @@ BLOCK_BUFFER, MIXED_TOKENS = 8_192, 2**20
 """Blocks, and tokens, shuffled before the model reads them: documents mix cheapest while they are token ids."""
 
 
-def blocks(
-    config: RunConfig, model: LanguageModel, split: corpus.Split, ranks: Ranks = ALONE
-) -> Iterator[tokens.Block]:
-    """One split of the corpus in blocks of the model's tokens, from its beginning; of the documents, a process' own."""
-    documents = corpus.documents(config.corpus, split, seed=config.seed)
-    mine = itertools.islice(documents, ranks.rank, None, ranks.world)
-    return tokens.blocks(mine, model.tokens, config.tokens)
+def blocks(config: RunConfig, model: Model, split: corpus.Split, ranks: Ranks = ALONE) -> Iterator[tokens.Block]:
+    """One split in blocks as the model reads them, from its beginning; of the documents, a process' own."""
+    mine = itertools.islice(documents(config, model, split), ranks.rank, None, ranks.world)
+    return activations.blocks(model, mine, config.tokens)
 
 
-def check_budget(config: RunConfig, model: LanguageModel) -> Iterator[Progress]:
+def documents(config: RunConfig, model: Model, split: corpus.Split) -> Iterator[corpus.Document]:
+    """The documents of one split: texts of the corpus, or a network's images."""
+    if isinstance(model, ImageClassifier):
+        return model.images.documents(split)
+    return corpus.documents(config.corpus, split, seed=config.seed)
+
+
+def check_budget(config: RunConfig, model: Model) -> Iterator[Progress]:
     """Refuse, by a CorpusError, a budget larger than the train split, before anything is trained."""
     counted = 0
     for batch in tokens.stacked(blocks(config, model, "train"), 256):
@@ -55,7 +60,7 @@ class TrainingActivations:
     Where several processes train, each reads every so many'th document, and has its part of budget, batch and buffer.
     """
 
-    def __init__(self, config: RunConfig, model: LanguageModel, ranks: Ranks = ALONE) -> None:
+    def __init__(self, config: RunConfig, model: Model, ranks: Ranks = ALONE) -> None:
         training, budget = config.training, ranks.part(config.budget.activations)
         batch, held = training.batch_activations // ranks.world, training.buffer_activations // ranks.world
         context = config.tokens.context

@@ -2,8 +2,8 @@
 
     none           x
     average_norm   s x                        s = √d_in / mean ‖x‖
-    standardize    (x − μ) / σ                μ, σ: mean and deviation of each dimension (σ at least a millionth of the
-                                              largest)
+    standardize    (x − μ) / σ                μ, σ: mean and deviation of each dimension (σ at least a tenth of their
+                                              median where they vary: what is silent in the sample may fire later)
     unit_norm      √d_in (x − μ) / ‖x − μ‖    for each activation by itself
     layer_norm     (x − m) / (σ + 1e-5)       m, σ: mean and deviation of each activation over its own dimensions
 
@@ -40,7 +40,9 @@ class Inputs:
             mean = x.double().mean(dim=0).float()
         if kind == "standardize":
             found = x.double().std(dim=0, correction=0).float()
-            deviation = found.clamp_min(1e-6 * float(found.max())).clamp_min(torch.finfo(torch.float32).tiny)
+            varying = found[found > 0]
+            least = 0.1 * float(varying.median()) if len(varying) else 1.0
+            deviation = found.clamp_min(least)
         return cls(kind, scale, mean, deviation)
 
     def apply(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:

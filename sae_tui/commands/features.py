@@ -2,21 +2,25 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from core import config as configs
 from core import jobs
-from core.analysis import card
+from core.analysis import card, gallery
 from core.analysis.store import Store
 from core.session import Session
+from sae_tui import pictures
 from sae_tui.commands.output import add_set, as_json, figures, session_of, table, watched
 from sae_tui.commands.texts import add_texts, feature_on_texts
 from sae_tui.text import band_name, facts, figure, lit, safe, shortened, token
 
 COLUMNS = ("feature", "n", "density", "mean", "max", "p99", "token_entropy", "category_entropy", "top_token")
 BAR = " ▁▂▃▄▅▆▇█"
+IMAGES = 4
+"""Pictures in a row."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -71,7 +75,7 @@ def analyze(args: argparse.Namespace) -> int:
         else:
             print(
                 f"{session.name}: {living:,} of {int(meta['d_sae']):,} features fired on "
-                f"{int(meta['tokens_counted']):,} tokens; `sae-tui features {session.name}` lists them"
+                f"{int(meta['tokens_counted']):,} {_unit(session)}; `sae-tui features {session.name}` lists them"
             )
     return code
 
@@ -90,7 +94,7 @@ def evaluate(args: argparse.Namespace) -> int:
         elif args.json:
             as_json(session.evaluation())
         else:
-            print(*figures(session.evaluation()), sep="\n")
+            print(*figures(session.evaluation(), _unit(session)), sep="\n")
     return code
 
 
@@ -105,6 +109,11 @@ def _transferred(args: argparse.Namespace, own: dict[str, Any], found: dict[str,
     table(("", "own", "transfer"), ((name, own.get(name), found[name]) for name in names), left=("",))
     if not own:
         print(f"\nits own are missing: `sae-tui evaluate {args.name}`")
+
+
+def _unit(session: Session) -> str:
+    """What its figures stand on."""
+    return "images" if session.config().model.reads_images else "tokens"
 
 
 def _job(args: argparse.Namespace, session: Session, verb: jobs.Verb, settings: list[str]) -> int:
@@ -144,8 +153,10 @@ def feature(args: argparse.Namespace) -> int:
         return feature_on_texts(args, session_of(args))
     with Store.open([session_of(args)]) as store:
         found = card.read(store, args.id, limit=args.limit)
+        pictured = gallery.read(store, args.id, limit=args.limit) if gallery.there(store) else None
     if args.json:
         as_json({
+            **({} if pictured is None else {"gallery": asdict(pictured)}),
             **found.row, "examples": [asdict(e) for e in found.examples], "logits": found.logits,
             "neighbours": _alone(found.neighbours), "coactivations": _alone(found.coactivations),
             "histogram": found.histogram, "tokens": found.tokens, "categories": found.categories,
@@ -153,13 +164,36 @@ def feature(args: argparse.Namespace) -> int:
             "correlations": found.correlations,
         })  # fmt: skip
         return 0
-    for line in lines(found):
+    for line in lines(found, contexts=pictured is None):
         print(line)
+    if pictured is not None and pictured.images:
+        for line in _pictures(pictured, pictures.depth(terminal=sys.stdout.isatty())):
+            print(line)
     return 0
 
 
-def lines(found: card.Card) -> Iterator[str]:
-    """A feature on a terminal, line by line."""
+def _pictures(found: gallery.Gallery, depth: pictures.Depth) -> Iterator[str]:
+    """Top images, the input pattern beside them, and what the feature does to the classes."""
+    shown = found.images[:IMAGES]
+    heads = ["reads".ljust(gallery.SIDE)]
+    for one in shown:
+        wrong = "" if one.predicted in (None, one.label) else f", taken for {one.predicted}"
+        heads.append(f"{one.label}{wrong}  {figure(one.value)}".ljust(gallery.SIDE))
+    drawn = [pictures.lines(pictures.scaled(found.pattern), depth, heat=True)]
+    drawn += [pictures.lines(one.pixels, depth) for one in shown]
+    yield ""
+    yield "  ".join(heads).rstrip()
+    yield from pictures.beside(drawn)
+    if found.effects:
+        yield ""
+        yield "class        " + "".join(f"{name:>8}" for name, _, _ in found.effects)
+        for title, place in (("switched on", 1), ("ablated", 2)):
+            values = (effect[place] for effect in found.effects)
+            yield f"{title:<13}" + "".join(f"{'-' if v is None else f'{v:+.2f}':>8}" for v in values)
+
+
+def lines(found: card.Card, *, contexts: bool = True) -> Iterator[str]:
+    """A feature on a terminal, line by line; of an image model without `contexts`, which are pictures there."""
     row = found.row
     yield f"feature {row['feature']}{' ★' * bool(row['starred'])}{_label(row)}"
     if row["note"]:
@@ -174,10 +208,11 @@ def lines(found: card.Card) -> Iterator[str]:
         yield "fires on     " + "  ".join(f"{_token(t)} {t['n']:,} (×{t['lift']:.0f})" for t in found.tokens)
         yield from _reliability(found)
         yield ""
-        for e in found.examples:
+        for e in found.examples if contexts else ():
             text = lit(e.tokens, at=e.token_idx, width=96)
             yield f"{figure(e.value):>8}  {band_name(e.band):<7} {text}  ({safe(e.source)})"
-        yield ""
+        if contexts:
+            yield ""
     for sign, name in ((1, "promotes"), (-1, "suppresses")):
         effects = [f"{_token(x)} {x['value']:+.3f}" for x in found.logits if x["sign"] == sign]
         if effects:

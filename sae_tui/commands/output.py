@@ -168,12 +168,12 @@ class _Lines:
         return line + (f"  {step_line(self._step)}" if self._step else "")
 
 
-def figures(values: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each metric, with the number of tokens it stands on where `values` says so beneath `tokens`."""
+def figures(values: Mapping[str, Any], unit: str = "tokens") -> Iterator[str]:
+    """A line for each metric, with the number of tokens, or of what `unit` says, it stands on where that is known."""
     tokens = values.get("tokens", {})
     for name, value in values.items():
         if name != "tokens":
-            yield f"{name:<30}{cell(value):>12}" + (f"  on {tokens[name]:,} tokens" if name in tokens else "")
+            yield f"{name:<30}{cell(value):>12}" + (f"  on {tokens[name]:,} {unit}" if name in tokens else "")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Iterable[str] = ()) -> None:

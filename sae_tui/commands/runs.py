@@ -271,7 +271,7 @@ def _show(args: argparse.Namespace, session: Session) -> None:
     values = summary["evaluation"] or summary["latest"]
     if values:
         print("\non the test split" if "tokens" in values else "\nlast training batch")
-        for line in figures(values):
+        for line in figures(values, "images" if config.model.reads_images else "tokens"):
             print(f"  {line}")
 
 

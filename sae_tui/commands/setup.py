@@ -13,6 +13,8 @@ from typing import Any
 from core import cache
 from core import config as configs
 from core.errors import SaeTuiError
+from core.image_facts import ImageFacts
+from core.options import EMBEDDED, IMAGE_MODELS
 from sae_tui.commands import demo
 from sae_tui.commands.output import add_set, as_json, finished, table
 from sae_tui.text import safe, size
@@ -32,7 +34,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.set_defaults(run=config)
 
     verb = verbs.add_parser("hooks", help="the hook points of a model that fire, with width and module")
-    verb.add_argument("model", help="smollm2, a folder, a hub name or an alias")
+    verb.add_argument("model", help="smollm2, a folder, a hub name, an alias, or of images: mnist")
     verb.add_argument("--all", action="store_true", help="of every block, not only the first")
     add_set(verb)
     verb.set_defaults(run=hooks)
@@ -59,6 +61,8 @@ def config(args: argparse.Namespace) -> int:
 
 def hooks(args: argparse.Namespace) -> int:
     """`sae-tui hooks`."""
+    if args.model == EMBEDDED[2] or args.model in IMAGE_MODELS:
+        return _image_hooks(args)
     from core import flow
 
     values = configs.with_settings({"model": {"name": args.model}}, args.settings)
@@ -72,6 +76,22 @@ def hooks(args: argparse.Namespace) -> int:
         table(("hook point", "width", "module"), rows, left=("hook point", "module"))
         if not args.all:
             print("\nblocks.0 stands for every block; --all lists them")
+    return 0
+
+
+def _image_hooks(args: argparse.Namespace) -> int:
+    """Those of one network of images, or of all; known without making it."""
+    corpus = {"name": EMBEDDED[2]}
+    rows = []
+    for name in IMAGE_MODELS if args.model == EMBEDDED[2] else (args.model,):
+        given = configs.with_settings({"model": {"name": name}, "corpus": corpus}, args.settings)
+        facts = ImageFacts(name=name, hidden=configs.parse(given).model.hidden)
+        rows += [(name, hook, *one) for hook, one in facts.hooks.items()]
+    if args.json:
+        as_json([dict(zip(("model", "name", "width", "places", "holds"), row, strict=True)) for row in rows])
+        return 0
+    table(("model", "hook point", "width", "places", "holds"), rows, left=("model", "hook point", "holds"))
+    print("\nplaces: activations of one image there")
     return 0
 
 

@@ -16,8 +16,9 @@ from core import estimate, fields
 from core.architectures import SPARSITY
 from core.config import RunConfig
 from core.errors import ConfigError, SessionError
+from core.image_facts import ImageFacts
 from core.model_facts import ModelFacts, cached
-from core.options import EMBEDDED
+from core.options import EMBEDDED, IMAGE_MODELS
 from core.session import checked_name, listing
 from sae_tui.text import compact, safe, size, span
 from sae_tui.widgets.form import Entry
@@ -119,7 +120,7 @@ class Checked:
     """What was found out about a configuration that is right in itself."""
 
     config: RunConfig
-    facts: ModelFacts | None
+    facts: ModelFacts | ImageFacts | None
     unknown: str
     """Why nothing is known of the model."""
     wrong: dict[str, str]
@@ -149,9 +150,13 @@ class Checked:
         )  # fmt: skip
 
 
-def offered(root: Path, name: str, texts: Mapping[str, str], facts: ModelFacts | None) -> list[tuple[str, str]]:
+def offered(
+    root: Path, name: str, texts: Mapping[str, str], facts: ModelFacts | ImageFacts | None
+) -> list[tuple[str, str]]:
     """What may stand in a field, each with a word on it: what is on this machine, and what other sessions have."""
-    if name == "model.hook" and facts is not None:
+    if name == "model.hook" and isinstance(facts, ImageFacts):
+        return [(hook, f"{one.width:,} wide: {one.holds}") for hook, one in facts.hooks.items()]
+    if name == "model.hook" and isinstance(facts, ModelFacts):
         widths = facts.widths()
         layer = re.match(r"blocks\.(\d+)\.", texts.get("model.hook", ""))
         here = int(layer[1]) if layer and int(layer[1]) < facts.layers else facts.layers // 2
@@ -160,9 +165,11 @@ def offered(root: Path, name: str, texts: Mapping[str, str], facts: ModelFacts |
     used = dict.fromkeys(_used(root, name), "of another session")
     match name:
         case "model.name":
-            return list({EMBEDDED[0]: "embedded", **dict.fromkeys(cached(), "downloaded"), **used}.items())
+            images = dict.fromkeys(IMAGE_MODELS, "of images, made here")
+            known = {EMBEDDED[0]: "embedded", **dict.fromkeys(cached(), "downloaded"), **images, **used}
+            return list(known.items())
         case "corpus.name":
-            return list({EMBEDDED[1]: "this Python's library", **used}.items())
+            return list({EMBEDDED[1]: "this Python's library", EMBEDDED[2]: "5,000 digits", **used}.items())
         case "device":
             return list({"auto": "a GPU where there is one", "cpu": "", "cuda:0": "the first GPU", **used}.items())
         case _:
@@ -182,7 +189,9 @@ def cost_lines(checked: Checked, *, brief: bool = False) -> list[Content]:
     if brief:
         return [_cost("training", f"{steps}, {time}"), _cost("SAE", sae), memory, disk]
     model = "checked at start"
-    if facts is not None:
+    if isinstance(facts, ImageFacts):
+        model = f"{facts.built}, {_count(facts.parameters)} parameters"
+    elif facts is not None:
         model = f"{facts.layers} layers, {facts.d_model:,} wide, {_count(facts.parameters)} parameters"
     like = "no run like it here yet"
     if checked.speed is not None:
