@@ -1,6 +1,8 @@
-"""Dataclasses back from JSON, by the types of their fields: the inverse of `json` after `dataclasses.asdict`."""
+"""Dataclasses back from JSON, by the types of their fields: the inverse of `json` after `dataclasses.asdict`. And what
+generators of records return.
+"""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -37,3 +39,12 @@ def _value(hint: Any, value: Any) -> Any:
             return tuple(_value(of[0], one) for one in value)
         return tuple(_value(one, part) for one, part in zip(of, value, strict=True))
     return made(hint, value) if isinstance(hint, type) and is_dataclass(hint) else value
+
+
+def returned(work: Generator[Any, None, T]) -> T:
+    """What a generator returns when it is run to its end; what it yields on the way is dropped."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as ended:
+            return ended.value

@@ -32,7 +32,7 @@ from core.models.language import LanguageModel
 from core.options import TokensConfig
 from core.records import AttributedFeature, Attribution, ContextToken, Progress
 from core.sae.base import SAE
-from core.tokens import Block, prompt_block
+from core.steering.prompts import read
 
 Rank = Literal["activation", "direct", "gradient", "ablation"]
 RANKS: tuple[Rank, ...] = get_args(Rank)
@@ -67,17 +67,26 @@ def attribute(
     rank: str = "gradient",
     top: int = 20,
     ablations: int = ABLATIONS,
+    then: Sequence[int] = (),
+    chat: bool = False,
+    system: str = "",
 ) -> Generator[Progress, None, Attribution]:
     """Attribute the prediction of `target` behind the token at `position`; returns the `top` largest pairs by `rank`.
 
-    `position` counts tokens as the model reads them, a BOS being 0; None is the last. `target` has to be one token;
-    None is what the model finds most likely there. Raises UsageError for a text, position, target or rank that cannot
-    be.
+    The text, a user's turn in the model's chat template where it is a `chat`, is followed by the tokens `then`, such as
+    those that were generated after it. `position` counts tokens as the model reads them, a BOS being 0; None is the
+    last. `target` has to be one token; None is what the model finds most likely there. Raises UsageError for a text,
+    position, target or rank that cannot be.
     """
     if rank not in RANKS:
         raise UsageError(f"features are not ranked by {rank!r}", hint=nearest(str(rank), RANKS))
-    block, position = _cut(text, model, config, position)
-    ids = torch.from_numpy(block.ids[: position + 1]).to(model.device)
+    prompt = read(text, model, config, chat=chat, system=system, room=len(then))
+    position = _checked(position, len(prompt) + len(then))
+    read_ids = [*prompt.block.ids.tolist(), *then][: position + 1]
+    counts = [*prompt.block.counted.tolist(), *(token not in prompt.uncounted for token in then)][: position + 1]
+    if not any(counts):
+        raise UsageError("the text has no token on which the SAE is defined", hint="give a longer one")
+    ids = torch.tensor(read_ids, device=model.device)
     yield Progress(phase="one backward pass")
     wanted = None if target is None else one_token(target, model)
     chosen: list[int] = []
@@ -87,7 +96,7 @@ def attribute(
         return logits[chosen[0]] - logits.mean()
 
     found = gradients(model, ids.unsqueeze(0), score)
-    counted = torch.from_numpy(block.counted[: position + 1]).to(model.device)
+    counted = torch.tensor(counts, device=model.device)
     direction = found.at_end[position] if found.at_end is not None and _in_residual(model) else None
     pairs = _pairs(sae, found.x, found.at_hook, counted, direction, position)
     if rank == "direct" and pairs.direct is None:
@@ -125,20 +134,11 @@ def attribute(
     )
 
 
-def _cut(text: str, model: LanguageModel, config: TokensConfig, position: int | None) -> tuple[Block, int]:
-    """The text as the model reads it, and the position. Raises UsageError."""
-    block = prompt_block(text, model.tokens, config)
-    n = len(block.ids)
-    if n > model.context:
-        raise UsageError(
-            f"{n} tokens of text are more than the {model.context} that {model.name} reads", hint="shorten the text"
-        )
+def _checked(position: int | None, n: int) -> int:
+    """The position among `n` tokens. Raises UsageError."""
     if position is not None and not 0 <= position < n:
         raise UsageError(f"the text has no token {position}", hint=f"its positions are 0 to {n - 1}")
-    position = n - 1 if position is None else position
-    if not block.counted[: position + 1].any():
-        raise UsageError("the text has no token on which the SAE is defined", hint="give a longer one")
-    return block, position
+    return n - 1 if position is None else position
 
 
 def _in_residual(model: LanguageModel) -> bool:

@@ -1,12 +1,12 @@
 """Questions about texts, answered by a model and an SAE that are in memory."""
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from core.analysis import asking, attribution
 from core.analysis.given import gathered
 from core.analysis.store import strengths
 from core.engine import protocol
+from core.plain import returned
 from core.session import Session
 from core.steering import firing
 from core.steering.request import GenerationRequest
@@ -14,8 +14,6 @@ from core.steering.request import GenerationRequest
 if TYPE_CHECKING:
     from core.models.language import LanguageModel
     from core.sae.base import SAE
-
-T = TypeVar("T")
 
 
 def answer(model: "LanguageModel", sae: "SAE", session: Session, question: protocol.Question) -> protocol.Answer:
@@ -36,22 +34,13 @@ def answer(model: "LanguageModel", sae: "SAE", session: Session, question: proto
         case protocol.Concept(id=n):
             texts, contrast = gathered((), question.texts), gathered((), question.contrast)
             found = asking.concept(model, sae, session, texts, contrast, rule=question.strong, top=question.top)
-            return protocol.Found(id=n, concept=_returned(found))
+            return protocol.Found(id=n, concept=returned(found))
         case protocol.Attribute(id=n):
             found = attribution.attribute(
                 model, sae, question.text, config, target=question.target, position=question.position,
-                rank=question.rank, top=question.top,
+                rank=question.rank, top=question.top, then=question.then, chat=question.chat, system=question.system,
             )  # fmt: skip
-            return protocol.Attributed(id=n, attribution=_returned(found))
+            return protocol.Attributed(id=n, attribution=returned(found))
         case protocol.Read(id=n):
             found = asking.feature(model, sae, session, gathered((), question.texts), question.feature)
-            return protocol.WasRead(id=n, readings=_returned(found))
-
-
-def _returned(work: Generator[Any, None, T]) -> T:
-    """What it returns when it is run to its end."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as ended:
-            return ended.value
+            return protocol.WasRead(id=n, readings=returned(found))

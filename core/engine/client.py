@@ -117,13 +117,27 @@ class Engine:
         position: int | None = None,
         rank: str = "gradient",
         top: int = 20,
+        then: Sequence[int] = (),
+        chat: bool = False,
+        system: str = "",
     ) -> Attribution | None:
         """Which features on which tokens the prediction of `target` behind `position` rests on.
 
-        Without them: of the likeliest token, behind the last. None where stopped. Raises as `generate`.
+        Without them: of the likeliest token, behind the last of `text` and the tokens `then`. None where stopped.
+        Raises as `generate`.
         """
         answer = self._answer(
-            lambda n: protocol.Attribute(id=n, text=text, target=target, position=position, rank=rank, top=top),
+            lambda n: protocol.Attribute(
+                id=n,
+                text=text,
+                target=target,
+                position=position,
+                rank=rank,
+                top=top,
+                then=tuple(then),
+                chat=chat,
+                system=system,
+            ),
             protocol.Attributed,
         )
         return answer and answer.attribution

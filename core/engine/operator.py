@@ -41,6 +41,9 @@ class AnyEngine(Protocol):
         position: int | None = None,
         rank: str = "gradient",
         top: int = 20,
+        then: Sequence[int] = (),
+        chat: bool = False,
+        system: str = "",
     ) -> Attribution | None: ...
     def reading(self, texts: Sequence[str], feature: int) -> tuple[TextReading, ...]: ...  # noqa: D102
     def experiment(self, request: Wanted) -> Iterator[protocol.Event]: ...  # noqa: D102
@@ -88,10 +91,11 @@ class Operator:
 
     def generate(
         self, key: Any, request: GenerationRequest, changes: Sequence[Change] = (), *, past: Past = (),
-        steps: int | None = None,
+        steps: int | None = None, threads: int | None = None,
     ) -> None:  # fmt: skip
         """Generate; its events are told one by one."""
-        self._asked.put((key, lambda: self._engine.generate(request, changes, past=past, steps=steps)))
+        engine = self._engine
+        self._asked.put((key, lambda: engine.generate(request, changes, past=past, steps=steps, threads=threads)))
 
     def firing(
         self, key: Any, text: str, top: int, then: Sequence[int] = (), *, interventions: Sequence[Intervention] = (),
@@ -113,10 +117,15 @@ class Operator:
 
     def attribution(
         self, key: Any, text: str, target: str | None = None, *, position: int | None = None, rank: str = "gradient",
-        top: int = 20,
+        top: int = 20, then: Sequence[int] = (), chat: bool = False, system: str = "",
     ) -> None:  # fmt: skip
         """What a prediction rests on, told as one Attribution; as nothing where stopped."""
-        self._question(key, lambda: self._engine.attribution(text, target, position=position, rank=rank, top=top))
+        self._question(
+            key,
+            lambda: self._engine.attribution(
+                text, target, position=position, rank=rank, top=top, then=then, chat=chat, system=system
+            ),
+        )
 
     def reading(self, key: Any, texts: Sequence[str], feature: int) -> None:
         """One feature on each token of each text, told as one Readings, which is empty where stopped."""

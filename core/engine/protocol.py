@@ -102,6 +102,10 @@ class Attribute:
     """`activation`, `direct`, `gradient` or `ablation`."""
     top: int
     """Features at most."""
+    then: tuple[int, ...] = ()
+    """As Tokens has them, and what follows."""
+    chat: bool = False
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

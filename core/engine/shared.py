@@ -99,11 +99,16 @@ class Share:
 
     def attribution(
         self, text: str, target: str | None = None, *, position: int | None = None, rank: str = "gradient",
-        top: int = 20,
+        top: int = 20, then: Sequence[int] = (), chat: bool = False, system: str = "",
     ) -> Attribution | None:  # fmt: skip
         """As Engine.attribution, when its turn comes."""
         engine = self._used.engine
-        return self._answered(lambda: engine.attribution(text, target, position=position, rank=rank, top=top), None)
+        return self._answered(
+            lambda: engine.attribution(
+                text, target, position=position, rank=rank, top=top, then=then, chat=chat, system=system
+            ),
+            None,
+        )
 
     def reading(self, texts: Sequence[str], feature: int) -> tuple[TextReading, ...]:
         """As Engine.reading, when its turn comes."""

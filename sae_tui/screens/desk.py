@@ -59,6 +59,10 @@ class Why:
     """The token; None is what the model finds likeliest."""
     position: int | None
     """Behind which token of the text; None is the last."""
+    then: tuple[int, ...] = ()
+    """The tokens that were generated after the text, as far as they are read."""
+    chat: bool = False
+    system: str = ""
 
 
 LOAD = "load"
@@ -98,8 +102,13 @@ class Desk:
             self.fault = ""
             self._load()
 
-    def begin(self, request: GenerationRequest, changes: Sequence[Change] = ()) -> None:
-        """Generate anew, after what is being generated was stopped; `changes` come as they did in what is replayed."""
+    def begin(
+        self, request: GenerationRequest, changes: Sequence[Change] = (), threads: int | None = None
+    ) -> None:  # fmt: skip
+        """Generate anew, after what is being generated was stopped.
+
+        `changes` come as they did in what is replayed, which was computed with so many `threads`.
+        """
 
         def begin() -> None:
             self._operator.drop()
@@ -108,7 +117,7 @@ class Desk:
             self.generation = Generation(request, self.tokens(Prompt.of(request)))
             for change in changes:
                 self.generation.branches.change(change)
-            self._ask()
+            self._ask(threads=threads)
 
         self.at_rest(begin)
 
@@ -190,7 +199,9 @@ class Desk:
             return
         self._why = why
         self._load()
-        self._operator.attribution(why, why.text, why.target, position=why.position, top=PAIRS)
+        self._operator.attribution(
+            why, why.text, why.target, position=why.position, top=PAIRS, then=why.then, chat=why.chat, system=why.system
+        )
 
     def hear(self, key: Any, told: Told) -> bool:
         """Take in what was told; whether the newest generation has ended with it."""
@@ -259,13 +270,15 @@ class Desk:
         if wanted is not None and not ended.stopped and wanted != why:
             self.ask_why(wanted)
 
-    def _ask(self, steps: int | None = None) -> None:
+    def _ask(self, steps: int | None = None, threads: int | None = None) -> None:
         generation = self.generation
         assert generation is not None, "there is nothing to go on with"
         generation.began(steps=steps is not None)
         path = generation.branches.path()
         self._load()
-        self._operator.generate(generation, generation.request, path.changes, past=path.past, steps=steps)
+        self._operator.generate(
+            generation, generation.request, path.changes, past=path.past, steps=steps, threads=threads
+        )
 
 
 def site_of(session: Session) -> tuple[str, str]:

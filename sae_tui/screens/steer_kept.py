@@ -110,7 +110,7 @@ class Keeping(Branching):
         request, changes = as_it_was(then)
         self.say(self._take(then.request(), f"replay of {name}"))
         self._replayed = request, then
-        desk.begin(request, changes)
+        desk.begin(request, changes, then.made_with.threads)
         self.comes()
 
     def verdict(self) -> str:

@@ -233,8 +233,9 @@ class SteerView(Page):
         index, generation = self.texts.pane().cursor, self.generation
         if self.rank in ("fires", "next") or generation is None or not generation.ended or index is None:
             return None
-        text, position, actual = generation.up_to(self.texts.side, index)
-        return Why(text, self.target or actual or None, position)
+        then, position, actual = generation.up_to(self.texts.side, index)
+        asked = generation.request
+        return Why(asked.prompt, self.target or actual or None, position, then, asked.chat, asked.system)
 
     def wonder(self) -> None:
         """Show what fires, and ask what the next token rests on, where that is wanted, once the cursor stays."""

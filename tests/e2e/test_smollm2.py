@@ -83,6 +83,18 @@ def test_every_command_the_readme_shows_runs(folder, command):
     assert done.stdout.strip()
 
 
+def test_the_script_the_readme_shows_trains_analyses_and_steers(tmp_path):
+    [script] = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    budgets = re.search(r"small = \[(.*)\]", script)
+    assert budgets is not None
+    script = script.replace(budgets[1], ", ".join(f'"{setting}"' for setting in SMALL))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=600)
+    assert done.returncode == 0, done.stderr
+    *_, baseline, steered = [line for line in done.stdout.splitlines() if line.startswith(("baseline ", "steered "))]
+    assert baseline.removeprefix("baseline") != steered.removeprefix("steered ")
+    assert (tmp_path / "sessions" / "script" / "features.duckdb").is_file()
+
+
 def test_what_else_the_readme_shows_is_what_the_makefile_offers():
     others = [c for c in readme_commands() if not c.startswith("sae-tui ")]
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)

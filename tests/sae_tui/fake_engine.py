@@ -42,6 +42,7 @@ class FakeEngine:
         self.asked: list[object] = []
         self.pasts: list[tuple[object, ...]] = []
         """Of each generation its changes, its past and its steps."""
+        self.threads: list[int | None] = []
         self.error: Exception | None = None
         self.closed = False
         self._stopped = threading.Event()
@@ -64,6 +65,7 @@ class FakeEngine:
         """A capital stands for a token of its own: the texts part at the first word that an intervention changed."""
         self.asked.append(request)
         self.pasts.append((tuple(changes), tuple(past), steps))
+        self.threads.append(threads)
         self._stopped.clear()
         begin = len(past)
         self._generating, self._changed, held = True, None, held_at(request, changes, begin)[0]
@@ -141,16 +143,16 @@ class FakeEngine:
 
     def attribution(
         self, text: str, target: str | None = None, *, position: int | None = None, rank: str = "gradient",
-        top: int = 20,
+        top: int = 20, then: Sequence[int] = (), chat: bool = False, system: str = "",
     ) -> Attribution | None:  # fmt: skip
         """Feature 3 speaks for the target on each token, feature 5 against it on the last, whose effect is direct."""
-        self.asked.append(("attribution", text, target, position))
+        self.asked.append(("attribution", text, target, position, tuple(then), chat, system))
         self._stopped.clear()
         if self._stopped.wait(self.pace_s):
             return None
         if self.error:
             raise self.error
-        words = ["<s>", *(f" {word}" for word in text.split())]
+        words = ["<s>", *(f" {word}" for word in text.split()), *(f" t{token}" for token in then)]
         last = len(words) - 1 if position is None else position
         rows = [
             AttributedFeature(

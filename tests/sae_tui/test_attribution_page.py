@@ -22,11 +22,13 @@ def engine(monkeypatch):
     return made
 
 
-async def at_a_token(pilot):
-    """Generate, and put the cursor on the third token of the prompt."""
+async def at_a_token(pilot, command=None):
+    """Generate, after a command where there is one, and put the cursor on the third token of the prompt."""
     app = pilot.app
     page = app.screen
     page.prompt.text = PROMPT
+    if command:
+        page.edits.do(command)
     page.edits.table.focus()
     await pilot.pause()
     await pilot.press("r")
@@ -35,6 +37,10 @@ async def at_a_token(pilot):
     await pilot.press("g", "l", "l", "l")
     await until(lambda: page.texts.pane("steered").cursor == 3)
     return page
+
+
+def asked_why(engine) -> list[tuple]:
+    return [asked for asked in engine.asked if isinstance(asked, tuple) and asked[0] == "attribution"]
 
 
 def rows(page) -> list[str]:
@@ -55,7 +61,7 @@ async def test_s_ranks_by_each_effect_in_turn_for_the_token_that_comes_next(sess
         assert "fires on" in title(page)
         await pilot.press("s", "s")
         await until(lambda: "gradient · r 0.97 ρ 0.93" in title(page))
-        assert ("attribution", PROMPT, " not", 3) in engine.asked and "␣not" in title(page)
+        assert ("attribution", PROMPT, " not", 3, (), False, "") in engine.asked and "␣not" in title(page)
         await until(lambda: "+0.300" in rows(page)[0] and page.firing.table.count == 4)
         assert "+0.300" in rows(page)[0] and "+0.310" in rows(page)[0] and "␣or" in rows(page)[0]
         assert "p 0.250" in page.firing.query_one("#token").render().plain
@@ -66,7 +72,7 @@ async def test_s_ranks_by_each_effect_in_turn_for_the_token_that_comes_next(sess
         await until(lambda: "· ablation" in title(page) and len(rows(page)) == 3)  # one was not ablated
         await pilot.press("s")
         await until(lambda: "fires on" in title(page))
-        assert sum(asked[0] == "attribution" for asked in engine.asked if isinstance(asked, tuple)) == 1
+        assert len(asked_why(engine)) == 1
 
 
 @pytest.mark.asyncio
@@ -79,7 +85,7 @@ async def test_the_target_may_be_chosen_and_what_cannot_be_one_is_told(sessions_
         app.screen.query_one("Input").value = " Paris"
         await pilot.press("enter")
         await until(lambda: "␣Paris" in title(page))
-        assert ("attribution", PROMPT, " Paris", 3) in engine.asked and page.rank == "gradient"
+        assert ("attribution", PROMPT, " Paris", 3, (), False, "") in engine.asked and page.rank == "gradient"
         engine.error = UsageError("the target is 2 tokens: " + HOSTILE[3])
         await pilot.press("l")
         await until(lambda: "is 2 tokens" in page.firing.query_one("#token").render().plain)
@@ -89,9 +95,17 @@ async def test_the_target_may_be_chosen_and_what_cannot_be_one_is_told(sessions_
         await pilot.pause()
         app.screen.query_one("Input").value = ""
         await pilot.press("enter", "l", "l")
-        await until(lambda: any(asked[:2] == ("attribution", PROMPT + " that it") for asked in engine.asked
-                                if isinstance(asked, tuple)))  # fmt: skip
-        assert engine.asked[-1] == ("attribution", PROMPT + " that it", " is", None)
+        then = tuple(choice.token_id for choice in page.generation.choices("steered")[:2])
+        await until(lambda: engine.asked[-1] == ("attribution", PROMPT, " is", None, then, False, ""))
+
+
+@pytest.mark.asyncio
+async def test_in_a_chat_it_is_asked_about_the_chat(sessions_root, workbench, engine):
+    app = workbench(sessions_root, mode="steer", session="alpha")
+    async with app.run_test(size=SIZES[0]) as pilot:
+        await at_a_token(pilot, "/system be brief")
+        await pilot.press("s", "s")
+        await until(lambda: [one[-2:] for one in asked_why(engine)] == [(True, "be brief")])
 
 
 @pytest.mark.asyncio
@@ -134,8 +148,9 @@ def test_a_text_up_to_a_token_has_the_one_that_comes_next(tmp_path):
     engine = FakeEngine(words=["or", "not"])
     for event in engine.generate(generation.request):
         generation.hear(event, 0.0)
-    assert generation.up_to("steered", 1) == ("To be", 1, " be")
-    assert generation.up_to("steered", 2) == ("To be", None, " or")
-    assert generation.up_to("steered", 3) == ("To be or", None, " not")
-    assert generation.up_to("steered", 4) == ("To be or not", None, None)
+    tokens = tuple(choice.token_id for choice in generation.choices("steered"))
+    assert generation.up_to("steered", 1) == ((), 1, " be")
+    assert generation.up_to("steered", 2) == ((), None, " or")
+    assert generation.up_to("steered", 3) == (tokens[:1], None, " not")
+    assert generation.up_to("steered", 4) == (tokens, None, None)
     assert Why("a", None, 1) == Why("a", None, 1)

@@ -10,6 +10,7 @@ from core.steering.transcript import Transcript
 from sae_tui.screens.saved import ChooseSaved, family, saved
 from sae_tui.widgets.paged_table import PagedTable
 from tests.sae_tui.conftest import HOSTILE
+from tests.sae_tui.fake_engine import TOKENS_MADE
 from tests.sae_tui.steering import PROMPT, SIZE, branch, command, generated, note, offered, state, typed
 from tests.sae_tui.waiting import until
 
@@ -93,7 +94,7 @@ async def test_a_saved_text_is_opened_with_its_branches_and_goes_on(steer, engin
 
 
 @pytest.mark.asyncio
-async def test_a_saved_text_is_replayed_and_it_says_whether_it_is_the_same(steer):
+async def test_a_saved_text_is_replayed_and_it_says_whether_it_is_the_same(steer, engine):
     app = steer()
     async with app.run_test(size=SIZE) as pilot:
         page = app.screen
@@ -104,6 +105,7 @@ async def test_a_saved_text_is_replayed_and_it_says_whether_it_is_the_same(steer
         await pilot.press("ctrl+r")
         await until(lambda: "all 40 tokens came again" in note(page) or "tokens came again" in note(page))
         assert page.generation.request.interventions[0].unit == "raw"
+        assert engine.made.threads == [None, TOKENS_MADE.threads]
 
 
 def test_a_list_tells_what_cannot_be_read_and_families_hold_together(sessions_root):

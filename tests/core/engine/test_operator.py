@@ -21,7 +21,7 @@ class Engine:
     def load(self):
         yield protocol.Done(id=1, stopped=False)
 
-    def generate(self, request, changes=(), *, past=(), steps=None):
+    def generate(self, request, changes=(), *, past=(), steps=None, threads=None):
         if request == "fail":
             raise EngineError("it died")
         self.stops.clear()
@@ -37,7 +37,7 @@ class Engine:
     def concept(self, texts, contrast=(), *, strong=None, top=20):
         return None if texts == ["stopped"] else (tuple(texts), tuple(contrast), strong, top)
 
-    def attribution(self, text, target=None, *, position=None, rank="gradient", top=20):
+    def attribution(self, text, target=None, *, position=None, rank="gradient", top=20, then=(), chat=False, system=""):
         return text, target, position, rank, top
 
     def reading(self, texts, feature):
