@@ -152,7 +152,8 @@ def test_what_changed_while_it_streamed_changes_in_the_replay(cli, tmp_path):
     again = json.loads(cli("steer", "toy", "--replay", file, "--json")[1])
     kls = [report["kl"] for report in again["reports"]]
     assert max(kls[:5]) < 1e-9 < kls[5]
-    assert again["changes"] == [{"index": 5, "interventions": [{**edit, "value": 20.0, "unit": "raw"}]}]
+    raw = {**edit, "value": 20.0, "unit": "raw"}
+    assert again["changes"] == [{"index": 5, "interventions": [raw], "sampling": None}]
     assert f"from token 5 on: add 20 to feature {feature}" in cli("steer", "toy", "--replay", file)[1]
 
 

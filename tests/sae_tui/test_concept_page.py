@@ -110,7 +110,7 @@ async def test_steer_and_features_ask_one_engine_which_ends_with_the_session(ses
         await pilot.press("escape")
         await pilot.press("4")
         await until(lambda: isinstance(app.screen, SteerPage))
-        assert app.screen._desk() is not None and len(made) == 1
+        assert app.screen.open_desk() is not None and len(made) == 1
         app.open_session(Session(sessions_root / "beta"))
         await until(lambda: made[0].closed)
 

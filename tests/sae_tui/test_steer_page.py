@@ -228,7 +228,7 @@ async def test_r_generates_again_with_the_same_seed_and_t_by_itself(steer, engin
 
 @pytest.mark.asyncio
 async def test_a_text_that_comes_is_stopped_and_replaced(steer, engine):
-    engine.like = lambda: paced(0.02)
+    engine.like = lambda: paced(0.2)
     app = steer()
     async with app.run_test(size=SIZE) as pilot:
         page = app.screen
