@@ -194,3 +194,15 @@ def test_outside_the_residual_streams_space_there_is_no_direct_effect(model_fold
 def test_what_cannot_be_attributed_is_an_error(toy_language_model, sae, settings, said):
     with pytest.raises(UsageError, match=said):
         asked(toy_language_model, sae, **settings)
+
+
+def test_tokens_that_came_after_the_text_are_read_as_they_are(toy_language_model, sae):
+    ids = ids_of(toy_language_model).tolist()
+    first = toy_language_model.tokens.text(ids[1])
+    head = ids_of(toy_language_model, first).tolist()
+    whole = asked(toy_language_model, sae)
+    parted = asked(toy_language_model, sae, first, then=ids[len(head) :])
+    assert head == ids[: len(head)] and len(head) < len(ids)
+    assert parted == whole
+    with pytest.raises(UsageError, match="chat template"):
+        asked(toy_language_model, sae, first, chat=True)

@@ -144,7 +144,7 @@ def feature(model, sae, session, texts, feature):
         for t in texts
     )
 
-def attribute(model, sae, text, config, *, target, position, rank, top):
+def attribute(model, sae, text, config, *, target, position, rank, top, then, chat, system):
     from core.errors import UsageError
     from core.records import AttributedFeature, Attribution, ContextToken, Progress
     yield Progress(phase="one backward pass")
