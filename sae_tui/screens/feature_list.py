@@ -25,7 +25,7 @@ from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.paged_table import PagedTable
 from sae_tui.widgets.preview import Glance, Preview
 
-QUIET_S = 0.15
+QUIET_S = 0.12
 """How long typing, or moving, rests before what follows from it is asked for."""
 SLOW_S = 0.3
 """After this it is said that something is being asked for."""
