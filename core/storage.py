@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,18 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
             _sync(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def time_name(at: datetime) -> str:
+    """A time as a file's name: names sort as the times do."""
+    return at.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+
+
+def unused_path(folder: Path, at: datetime, ending: str) -> Path:
+    """A path that nothing is at, named by this time or, where that is taken, by the next one that is not."""
+    while (path := folder / f"{time_name(at)}{ending}").exists():
+        at += timedelta(microseconds=1)
+    return path
 
 
 def _sync(path: Path) -> None:

@@ -373,19 +373,19 @@ Workbench.MODES = _modes()
 
 
 def open_workbench(
-    root: Path, *, session: Session | None = None, mode: str | None = None,
-    started: Iterable["Popen[bytes]"] = (), overview: Overview | None = None,
+    root: Path, state: State, overview: Overview, *, session: Session | None = None, mode: str | None = None,
+    started: Iterable["Popen[bytes]"] = (),
 ) -> int:  # fmt: skip
     """Run the workbench in this terminal and return its exit code. Raises ConfigError for settings that are wrong.
 
-    `session` and `mode` are where it opens; `started` are jobs that this process has just started, `overview` what was
-    read of `root` already. Ends the process by itself where threads still work: a query that does not hear must not
-    hold the prompt.
+    `state` and `overview` are of `root`, where all is; `session` and `mode` are where it opens; `started` are jobs that
+    this process has just started. Ends the process by itself where threads still work: a query that does not hear must
+    not hold the prompt.
     """
     from sae_tui import leaving, settings
 
     app = Workbench(
-        root, settings.read(settings.settings_path()), State(root), session=session, mode=mode, started=started,
+        root, settings.read(settings.settings_path()), state, session=session, mode=mode, started=started,
         overview=overview,
     )  # fmt: skip
     # A collection walks all that lives, for tens of ms: what was imported by now stays, so none need walk it again.

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from core.plain import returned
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["TEXTUAL_COLOR_SYSTEM"] = "truecolor"  # whatever the terminal is that the tests run in; a pty's own differs
@@ -163,10 +165,4 @@ def language_model(folder: Path, hook: str = "blocks.1.hook_resid_post"):
     return finished(flow.load_model(config.parse(values)))
 
 
-def finished(generator):
-    """Run a generator to its end and return its return value."""
-    while True:
-        try:
-            next(generator)
-        except StopIteration as stop:
-            return stop.value
+finished = returned

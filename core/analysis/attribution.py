@@ -82,8 +82,7 @@ def attribute(
         raise UsageError(f"features are not ranked by {rank!r}", hint=nearest(str(rank), RANKS))
     prompt = read(text, model, config, chat=chat, system=system, room=len(then))
     position = _checked(position, len(prompt) + len(then))
-    read_ids = [*prompt.block.ids.tolist(), *then][: position + 1]
-    counts = [*prompt.block.counted.tolist(), *(token not in prompt.uncounted for token in then)][: position + 1]
+    read_ids, counts = (values[: position + 1] for values in prompt.followed(then))
     if not any(counts):
         raise UsageError("the text has no token on which the SAE is defined", hint="give a longer one")
     ids = torch.tensor(read_ids, device=model.device)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from core.errors import SaeTuiError, SessionError, UsageError
 from core.experiments.records import Dose, Effect, Outcome, Pair
 from core.plain import made
 from core.session import Session
-from core.storage import replace_file
+from core.storage import replace_file, unused_path
 
 OUTCOMES: dict[str, type[Outcome]] = {"dose": Dose, "pair": Pair, "effect": Effect}
 
@@ -37,10 +37,8 @@ def from_json(values: Mapping[str, Any]) -> Outcome:
 
 def save(session: Session, outcome: Outcome) -> Path:
     """Keep it in the session's `steering/experiments/`, atomically, under a name that sorts by time; its path."""
-    at, path = datetime.now(UTC), None
-    while path is None or path.exists():
-        path = session.experiments_dir / f"{at.strftime('%Y%m%dT%H%M%S.%fZ')}-{name_of(outcome)}.json"
-        at += timedelta(microseconds=1)
+    at = datetime.now(UTC)
+    path = unused_path(session.experiments_dir, at, f"-{name_of(outcome)}.json")
     values = {**to_json(outcome), "at": at.isoformat()}
     replace_file(path, json.dumps(values, indent=1, allow_nan=False))
     return path

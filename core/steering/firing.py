@@ -48,10 +48,8 @@ def firing(
     """
     prompt = read(request.prompt, model, config, chat=request.chat, system=request.system, room=len(then))
     n = len(prompt)
-    ids = torch.tensor([[*prompt.block.ids.tolist(), *then]], device=model.device)
-    counted = torch.tensor(
-        [*prompt.block.counted.tolist(), *(token not in prompt.uncounted for token in then)], device=model.device
-    )
+    read_ids, counts = prompt.followed(then)
+    ids, counted = (torch.tensor(values, device=model.device) for values in ([read_ids], counts))
     seen = model.split_pass(ids)
     x = seen.x[0]
     before = _strongest(sae, x, counted, top)

@@ -3,6 +3,7 @@
 Owns whose turn each position is in. Which positions count is `core.tokens`'.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.errors import UsageError
@@ -25,6 +26,11 @@ class Prompt:
 
     def __len__(self) -> int:
         return len(self.block.ids)
+
+    def followed(self, then: Sequence[int]) -> tuple[list[int], list[bool]]:
+        """The tokens read, those of the prompt and then these, and whether each counts."""
+        counted = [*self.block.counted.tolist(), *(token not in self.uncounted for token in then)]
+        return [*self.block.ids.tolist(), *then], counted
 
 
 def read(

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +18,9 @@ from core.records import TokenChoice, TokenReport
 from core.session import Session
 from core.steering.interventions import Intervention, Mode, Scales
 from core.steering.request import SAMPLING, GenerationRequest, Sampling
-from core.storage import replace_file
+from core.storage import replace_file, time_name, unused_path
 
+ENDING = ".json"
 ROWS = 2
 """Rows in a batch: baseline and steered."""
 Past = Sequence[tuple[int | None, int | None]]
@@ -237,10 +238,8 @@ class Transcript:
 
         `again`: in the place of one of the same time, of which this is more.
         """
-        at, path = self.at, None
-        while path is None or (path.exists() and not again):
-            path = session.steering_dir / file_name(at)
-            at += timedelta(microseconds=1)
+        folder = session.steering_dir
+        path = folder / file_name(self.at) if again else unused_path(folder, self.at, ENDING)
         replace_file(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
         return path
 
@@ -286,7 +285,7 @@ def collect(
 
 def file_name(at: datetime) -> str:
     """The name in `steering/` of what was made at a time."""
-    return at.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ.json")
+    return f"{time_name(at)}{ENDING}"
 
 
 def distinct(tokens: Sequence[int], n: int) -> float | None:

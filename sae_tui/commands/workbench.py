@@ -13,6 +13,7 @@ from core.errors import UsageError
 
 if TYPE_CHECKING:
     from core.overview import Overview
+    from sae_tui.state import State
 
 
 def require_terminal() -> None:
@@ -23,7 +24,7 @@ def require_terminal() -> None:
 
 
 def workbench(sessions: Path, **where: Any) -> int:
-    """Open the workbench, `where` being as `app.open_workbench` takes it. Raises UsageError without a terminal."""
+    """Open the workbench, `where` being what else `app.open_workbench` takes. Raises UsageError without a terminal."""
     require_terminal()
     terminal = sys.__stderr__
     assert terminal is not None
@@ -31,25 +32,25 @@ def workbench(sessions: Path, **where: Any) -> int:
     terminal.flush()
     gc.disable()  # until all is imported: nothing of it goes, and walking it takes a tenth of the time
     try:
-        where["overview"] = _painted(sessions, terminal, where.get("mode"))
+        state, overview = _painted(sessions, terminal, where.get("mode"))
         from sae_tui.app import open_workbench
 
-        return open_workbench(sessions, **where)
+        return open_workbench(sessions, state, overview, **where)
     except BaseException:
         terminal.write("\x1b[?1049l")
         terminal.flush()
         raise
 
 
-def _painted(sessions: Path, terminal: TextIO, mode: str | None) -> "Overview":
-    """Show the sessions, as far as that is what the first frame will show; what was read of them."""
+def _painted(sessions: Path, terminal: TextIO, mode: str | None) -> "tuple[State, Overview]":
+    """Show the sessions, as far as that is what the first frame will show; what was read for it."""
     from core.overview import Overview
     from sae_tui.first_paint import first_paint
     from sae_tui.state import State
 
-    overview = Overview(sessions)
+    state, overview = State(sessions), Overview(sessions)
     seen = overview.read(sizes=False)
     if mode in (None, "runs"):
-        terminal.write(first_paint(seen, State(sessions), os.get_terminal_size(terminal.fileno())))
+        terminal.write(first_paint(seen, state, os.get_terminal_size(terminal.fileno())))
         terminal.flush()
-    return overview
+    return state, overview

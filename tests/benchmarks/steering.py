@@ -19,6 +19,7 @@ from core.config import ModelConfig
 from core.models.language import LanguageModel
 from core.models.load import load
 from core.options import TokensConfig
+from core.plain import returned
 from core.sae.topk import TopK
 from core.steering.generate import generate
 from core.steering.interventions import Intervention, Resolved
@@ -80,12 +81,7 @@ class Parts:
 
 
 def _loaded(device: torch.device) -> Any:
-    work = load(ModelConfig(name="smollm2"), device)
-    while True:
-        try:
-            next(work)
-        except StopIteration as ended:
-            return ended.value
+    return returned(load(ModelConfig(name="smollm2"), device))
 
 
 def _line(what: str, value: float, unit: str, limit: str, met: bool | None = None) -> None:

@@ -15,6 +15,7 @@ from core.analysis.store import Store
 from core.errors import ConfigError, SessionError
 from core.fidelity import METRICS
 from core.fidelity import evaluate as fidelity_of
+from core.plain import returned
 from core.sae import files
 from core.session import Session
 from core.tokens import stacked
@@ -45,26 +46,18 @@ def small(folder, *settings, preset="mnist"):
     return configs.parse(configs.with_settings(configs.preset(preset), given))
 
 
-def done(work):
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value
-
-
 @pytest.fixture(scope="module")
 def session(folder, tmp_path_factory):
     made = Session.create(tmp_path_factory.mktemp("sessions"), "mnist", small(folder))
     work = flow.stages(made)
     for verb in ("train", "evaluate", "analyze"):
-        done(work(verb))
+        returned(work(verb))
     return made
 
 
 @pytest.fixture(scope="module")
 def model(session):
-    return done(flow.load_model(session.config()))
+    return returned(flow.load_model(session.config()))
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +115,7 @@ def test_fidelity_is_what_a_slow_pass_over_the_test_split_finds(session, model, 
 def test_fidelity_takes_as_many_images_as_the_activations_reach(session, model, sae):
     config = session.config()
     batches = lambda n: stacked(data.blocks(config, model, "test"), n)  # noqa: E731
-    found = done(fidelity_of(model, sae, batches, activations=50))
+    found = returned(fidelity_of(model, sae, batches, activations=50))
     assert found.tokens["baseline_acc"] == found.tokens["fvu"] == 50
 
 
@@ -206,7 +199,7 @@ def test_the_causal_effects_equal_a_forward_pass_written_by_hand(model, sae, dat
 
 def test_effects_and_patterns_of_a_feature_map_are_those_of_its_places(folder):
     config = small(folder, "model.name=mnist-cnn", "model.hook=blocks.1.hook_post")
-    model = done(flow.load_model(config))
+    model = returned(flow.load_model(config))
     numbers = torch.arange(6)
     x = model.activations(numbers.unsqueeze(1))
     z = torch.zeros(6, 49)
@@ -289,7 +282,7 @@ def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(folder, se
             if getattr(record, "step", 0) >= 40:
                 break
     assert stopped.resumable() is not None
-    done(flow.train(stopped))
+    returned(flow.train(stopped))
     one, other = files.load(session.weights_dir()).state_dict(), files.load(stopped.weights_dir()).state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -301,7 +294,7 @@ def test_pixels_are_activations_without_accuracies_or_effects(folder, tmp_path):
     session = Session.create(tmp_path, "pixels", config)
     work = flow.stages(session)
     for verb in ("train", "evaluate", "analyze"):
-        done(work(verb))
+        returned(work(verb))
     assert "baseline_acc" not in session.evaluation() and session.evaluation()["fvu"] < 1
     report = json.loads(session.report_json_path.read_text())
     assert report[0]["boost_class"] is None and report[0]["switched_on"] == [] and len(report[0]["input_pattern"]) == 28
@@ -314,7 +307,7 @@ def test_a_feature_map_is_trained_on_and_analysed_place_by_place(folder, tmp_pat
     session = Session.create(tmp_path, "maps", small(folder, *settings, "analysis.activations=1000"))
     work = flow.stages(session)
     for verb in ("train", "evaluate", "analyze"):
-        done(work(verb))
+        returned(work(verb))
     assert session.evaluation()["tokens"]["baseline_acc"] == 120 and session.evaluation()["tokens"]["fvu"] == 120 * 49
     with duckdb.connect(str(session.database_path), read_only=True) as database:
         assert database.execute("SELECT count(*), count(DISTINCT doc) FROM tokens").fetchall() == [(1000, 21)]
@@ -323,7 +316,7 @@ def test_a_feature_map_is_trained_on_and_analysed_place_by_place(folder, tmp_pat
 
 def test_text_is_not_asked_of_a_session_of_images(session):
     with pytest.raises(SessionError, match="reads images: it knows no text"):
-        done(flow.load_engine(session))
+        returned(flow.load_engine(session))
 
 
 @pytest.mark.parametrize(

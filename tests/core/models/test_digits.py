@@ -9,6 +9,7 @@ from core import config as configs
 from core.errors import ModelError
 from core.models import digits
 from core.options import IMAGE_MODELS
+from core.plain import returned
 from core.tokens import stacked
 from tests import idx
 
@@ -30,12 +31,7 @@ def made(folder, name="mnist-mlp", hook="hook_input", **model):
         "model": {"name": name, "hook": hook, "hidden": 16, "epochs": 2, **model},
         "corpus": {"name": str(folder)},
     }
-    work = digits.load(configs.parse(values), torch.device("cpu"))
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            return done.value
+    return returned(digits.load(configs.parse(values), torch.device("cpu")))
 
 
 def test_the_networks_are_their_formulas(folder):
