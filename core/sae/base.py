@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from core.sae.sparse_ops import Encoder, Entries, flat_nonzero
 
@@ -287,7 +288,7 @@ class Thresholded(UnitDecoder):
 
 def squared_error(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"]) -> Float[Tensor, ""]:
     """`mean_t Σ_d (x̂ − x)²`: where every loss starts."""
-    return (x_hat - x).pow(2).sum(dim=1).mean()
+    return mse_loss(x_hat, x, reduction="sum") / len(x)
 
 
 def losses(

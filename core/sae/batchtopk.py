@@ -41,7 +41,7 @@ class BatchTopK(Thresholded, TopK):
         """`mean_t Σ_d (x̂ − x)²` + TopK's auxiliary loss, with `warm_k` largest on average. Moves the threshold."""
         entries = self._largest(self.encoder(x), self.warm_k(warmth) * len(x))
         x_hat, inner = self.reconstructed(x, entries)
-        aux = self.auxiliary_loss(x, (x - x_hat).detach(), dead)
+        aux = self.auxiliary_loss(x, x_hat, dead)
         return losses(entries, entries.u, squared_error(x, x_hat), aux=aux + inner)
 
     def reconstructed(

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from core.sae.base import Losses, SparseCode, UnitDecoder, losses, normalised, squared_error
+from core.sae.sparse_ops import largest
 
 WIDE = 8
 """How many times k a warm-up of k begins with."""
@@ -41,7 +42,7 @@ class TopK(UnitDecoder):
     def encode_sparse(self, x: Float[Tensor, "n d_in"]) -> SparseCode:
         """The positive entries of `encode(x)`, ordered by row; no dense code is made."""
         inside = normalised(x, self.per_token, self.centre)
-        values, features = self.pre_activations(inside.x).relu_().topk(self.k, dim=1, sorted=False)
+        values, features = largest(self.pre_activations(inside.x), self.k)
         row, place = (values > 0).nonzero(as_tuple=True)
         return SparseCode(row, features[row, place], (values * inside.scale)[row, place])
 
@@ -53,7 +54,7 @@ class TopK(UnitDecoder):
         entries = self.encoder(x).largest(self.warm_k(warmth))
         z = entries.u.relu()
         x_hat = entries.decode(z, self.W_dec) + self.b_dec
-        aux = self.auxiliary_loss(x, (x - x_hat).detach(), dead)
+        aux = self.auxiliary_loss(x, x_hat, dead)
         return losses(entries, z, squared_error(x, x_hat), aux=aux)
 
     def warm_k(self, warmth: float) -> int:
@@ -61,7 +62,7 @@ class TopK(UnitDecoder):
         return min(self.d_sae, round(self.k * (WIDE + (1 - WIDE) * warmth)))
 
     def auxiliary_loss(
-        self, x: Float[Tensor, "n d_in"], residual: Float[Tensor, "n d_in"], dead: Bool[Tensor, " d_sae"]
+        self, x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"], dead: Bool[Tensor, " d_sae"]
     ) -> Float[Tensor, ""]:
         """`α · min(n_dead / k_aux, 1) · mean_t ‖e − ê‖²`: the dead features learn what the living leave over.
 
@@ -77,5 +78,5 @@ class TopK(UnitDecoder):
         u = torch.addmm(self.b_enc[dead], x - self.b_dec, self.W_enc[:, dead])
         values, places = u.relu().topk(min(k_aux, n_dead), dim=1, sorted=False)
         z = torch.zeros_like(u).scatter(1, places, values)
-        error = (residual - z @ self.W_dec[dead]).pow(2).sum(dim=1).mean()
+        error = squared_error((x - x_hat).detach(), z @ self.W_dec[dead])
         return self.aux_coefficient * min(n_dead / k_aux, 1.0) * error

@@ -115,7 +115,7 @@ def test_topk_auxiliary_loss_takes_only_the_largest_of_many_dead_features():
         for j in u[t].argsort(descending=True)[: D_IN // 2]:
             z[t, j] = u[t, j].clamp_min(0)
     expected = sae.aux_coefficient * ((residual.double() - z @ sae.W_dec.double()) ** 2).sum(1).mean()
-    assert sae.auxiliary_loss(x, residual, dead).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert sae.auxiliary_loss(x, x - residual, dead).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_relu_loss_and_gradients_equal_the_naive_ones(path):
