@@ -1,4 +1,4 @@
-"""The architectures there are, and what sets the sparsity of each. Imports nothing slow: a first frame imports this."""
+"""The architectures and the networks of images there are. Imports nothing slow: a first frame imports this."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,15 @@ SPARSITY = {
     "topk": ("k", "k"), "batchtopk": ("k", "k"), "matryoshka": ("k", "k"), "relu": ("λ", "l1_coefficient"),
     "gated": ("λ", "l1_coefficient"), "jumprelu": ("λ", "l0_coefficient"),
 }  # fmt: skip
-"""Each one's symbol for it, and its field in `[sae]`."""
+"""What sets the sparsity of each architecture: the symbol for it, and the field in `[sae]`."""
+IMAGE_MODELS = ("mnist-mlp", "mnist-geglu", "mnist-cnn", "mnist-pixels")
+"""The networks that read images; see `core.image_facts`."""
+
+
+def reads_images(values: Mapping[str, Any]) -> bool:
+    """Whether a configuration, unchecked, is of a network of images."""
+    model = values.get("model")
+    return isinstance(model, Mapping) and model.get("name") in IMAGE_MODELS
 
 
 def aim(sae: Mapping[str, Any]) -> float | None:

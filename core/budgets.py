@@ -46,7 +46,7 @@ def _tokens_per_second(model: LanguageModel) -> tuple[float, float]:
             seconds.append(time.perf_counter() - began)
         return ids.numel() / min(seconds)
 
-    return speed(model.activations), speed(model.split_pass)
+    return speed(model.activations), speed(lambda ids: model.split_pass(ids).logits)
 
 
 def _rounded(tokens: float, least: int, most: int) -> int:

@@ -36,8 +36,10 @@ METRICS_LINE = 370
 """Bytes of a line of `metrics.jsonl`."""
 DATABASE = 3e6, 6.5, 1_900.0, 10.0
 """Bytes in `features.duckdb` when empty, and for an activation, a feature, a token: measured on the demo's."""
-SNAPSHOT_ROW = 40.0
+SNAPSHOT_ROW = 45.0
 """Bytes of a feature in a snapshot, in `snapshots.parquet` and `features.duckdb` together."""
+SNAPSHOT_BITS = 512.0
+"""Bytes that tell, until a training ends, on which activations a feature fired at a snapshot."""
 SHARD_ROW = 9.0
 """Bytes of an activation in the Parquet shards, which stand beside the database while it is built."""
 
@@ -151,7 +153,8 @@ def cost(config: RunConfig, known: ModelFacts | ImageFacts | None, speed: Speed 
         analysed = disk + SHARD_ROW * entries
         # A third checkpoint is written before the oldest goes: weights as they are used and as they are trained, two
         # moments, and the buffer.
-        peak = lines + (1 + CHECKPOINTS) * (4 * weights + FLOAT * buffer * d_in) + 2 * snapshots * d_in
+        peak = lines + (1 + CHECKPOINTS) * (4 * weights + FLOAT * buffer * d_in)
+        peak += snapshots * (2 * d_in + SNAPSHOT_BITS)
         peak = max(analysed, peak)
         disk = analysed if analysis.keep_activations else disk
         if training.cache != "off":

@@ -17,10 +17,10 @@ from core import config as configs
 from core.analysis import build, collect, feature_report, pictured
 from core.analysis.baselines import Baseline, asked
 from core.config import RunConfig
-from core.errors import ConfigError, ModelError, RunError, SessionError, out_of_memory
+from core.errors import ConfigError, ModelError, RunError, out_of_memory
 from core.evaluate import evaluate as measure
 from core.jobs import Record, Verb
-from core.models import digits, load
+from core.models import digits, few_rows, load
 from core.models.bridge import HookInfo, boot, fired_hooks
 from core.models.digits import ImageClassifier
 from core.models.language import LanguageModel
@@ -47,6 +47,7 @@ def load_model(config: RunConfig) -> Generator[Progress, None, Model]:
     if config.model.reads_images:
         return (yield from digits.load(config, place))
     model, tokenizer = yield from load.load(config.model, place)
+    few_rows.hasten(model)
     language = LanguageModel(
         config.model.name, model, tokenizer, config.model.hook, place, config.model.processing
     )  # fmt: skip
@@ -208,23 +209,24 @@ def analyze(session: Session, load: Loader = load_model, *, settings: Sequence[s
         "map": config.analysis.map,
     }
     if isinstance(model, ImageClassifier):
-        yield from pictured.write(model, sae, session.activations_dir, config)
+        yield from pictured.write(model, sae, session, config)
     yield from build.build(session, meta, config.analysis)
     if isinstance(model, ImageClassifier):
         feature_report.write(session)
 
 
-def load_engine(session: Session, load: Loader = load_model) -> Generator[Progress, None, tuple[LanguageModel, SAE]]:
-    """What steering and questions about texts need; a generator whose return value is `(model, sae)`."""
+def load_engine(session: Session, load: Loader = load_model) -> Generator[Progress, None, tuple[Model, SAE]]:
+    """What steering needs, on text or on images; a generator whose return value is `(model, sae)`."""
     config = session.config()
     if config.training.source:
         raise own.without_model(session, "steered with, or asked about texts")
-    if config.model.reads_images:
-        raise SessionError(
-            f"{config.model.name}, of session {session.name!r}, reads images: it knows no text",
-            hint=f"`sae-tui feature {session.name} ID` shows what a feature does to the classes",
-        )
-    model, sae = yield from _loaded(session, config, load)
+    return (yield from _loaded(session, config, load))
+
+
+def load_text(session: Session, load: Loader = load_model) -> Generator[Progress, None, tuple[LanguageModel, SAE]]:
+    """As `load_engine`, for what needs text. Raises SessionError where the model knows none."""
+    session.require(images=False)
+    model, sae = yield from load_engine(session, load)
     assert isinstance(model, LanguageModel)
     return model, sae
 
@@ -233,19 +235,16 @@ def ask(
     session: Session, question: Callable[[LanguageModel, SAE], Generator[Record, None, T]], load: Loader = load_model
 ) -> Generator[Record, None, T]:
     """Put one of `core.analysis.asking`'s questions to the session's model and SAE; returns the answer."""
-    model, sae = yield from load_engine(session, load)
+    model, sae = yield from load_text(session, load)
     return (yield from question(model, sae))
 
 
 def baselines(session: Session, load: Loader = load_model) -> Generator[Record, None, list[Baseline]]:
     """What the session's SAE has to beat at its L0, on activations of the test split; returns the SAE first."""
     config = session.config()
-
-    def question(model: LanguageModel, sae: SAE) -> Generator[Record, None, list[Baseline]]:
-        batches = tokens.stacked(data.blocks(config, model, "test"), config.training.model_batch_blocks)
-        return asked(model, sae, batches, seed=config.seed)
-
-    return (yield from ask(session, question, load))
+    model, sae = yield from load_engine(session, load)
+    batches = tokens.stacked(data.blocks(config, model, "test"), config.training.model_batch_blocks)
+    return (yield from asked(model, sae, batches, seed=config.seed))
 
 
 def probe_hooks(config: RunConfig) -> Generator[Progress, None, list[HookInfo]]:

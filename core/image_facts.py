@@ -9,14 +9,25 @@ A hook point in a convolution is a feature map: its channels are the activation'
 is an activation of its own. `pre` is before the nonlinearity, `post` behind it, as in TransformerLens.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from core.errors import nearest
+from core.options import IMAGE_MODELS
+
+Unit = Literal["tokens", "images", "places"]
+"""What activations are counted in; places where an image has several."""
 
 PIXELS, CLASSES = 784, 10
 CHANNELS, MAPS = (16, 32), (14, 7)
 """Of mnist-cnn's two convolutions (3 × 3, stride 2): channels, and the edge of the feature map behind each."""
+
+CLASSIFIER = (
+    "seed", "model.hidden", "model.epochs", "corpus.name", "corpus.subset", "corpus.calibration_share",
+    "corpus.test_share",
+)  # fmt: skip
+"""The fields of a configuration that decide, besides the name, what a network of images is trained to."""
 
 
 class ImageHook(NamedTuple):
@@ -90,3 +101,18 @@ class ImageFacts:
     def doubt(self, hook: str) -> str:
         """What is unusual about a hook point: nothing, all are known."""
         return ""
+
+
+def places(meta: Mapping[str, str]) -> int:
+    """Activations of one image, by the table `meta` of a session's database; 0 where its model reads text."""
+    name = meta.get("model", "")
+    if name not in IMAGE_MODELS:
+        return 0
+    hook = ImageFacts(name=name, hidden=1).hooks.get(meta.get("hook", ""))
+    return hook.places if hook else 1
+
+
+def unit(meta: Mapping[str, str]) -> Unit:
+    """What the figures of that database are counted in."""
+    many = places(meta)
+    return "tokens" if not many else "images" if many == 1 else "places"

@@ -31,6 +31,7 @@ SPLITS: tuple[Split, ...] = ("train", "calibration", "test")
 INSTALL = "pip install 'sae-tui[vision]'"
 IMAGE_MAGIC, LABEL_MAGIC = 0x00000803, 0x00000801
 """What IDX files begin with: two zero bytes, 8 for unsigned bytes, and the number of dimensions."""
+TORN = "it is torn: fetch it again"
 MOST_BYTES = 2**31
 """Of an IDX file, unpacked: what says it is larger is torn."""
 
@@ -220,16 +221,19 @@ def _idx(path: Path, magic: int) -> tuple[tuple[int, ...], UInt8[np.ndarray, " b
                     hint=f"it has to begin with {magic:08x}; " + ("unpack it" if head[:2] == b"\x1f\x8b" else "torn?"),
                 )
             dimensions = magic & 0xFF
-            sizes = tuple(int.from_bytes(file.read(4), "big") for _ in range(dimensions))
+            numbers = file.read(4 * dimensions)
+            if len(numbers) < 4 * dimensions:
+                raise CorpusError(f"{path.name} ends before it says how much it holds", hint=TORN)
+            sizes = tuple(int.from_bytes(numbers[4 * i : 4 * i + 4], "big") for i in range(dimensions))
             wanted = math.prod(sizes)
             held = file.read(wanted + 1) if wanted < MOST_BYTES else b""
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path.name} cannot be read", hint=str(error)) from None
     if len(held) != wanted:
-        more = "more" if len(held) > wanted else f"{len(held):,}"
+        more = "more" if len(held) > wanted else f"{len(held):,}" if wanted < MOST_BYTES else "fewer"
         raise CorpusError(
             f"{path.name} says it holds {' × '.join(map(str, sizes))} bytes, and has {more}",
-            hint="it is torn: fetch it again",
+            hint=TORN,
         )
     return sizes, np.frombuffer(held, dtype=np.uint8)
 

@@ -10,6 +10,8 @@ from typing import Any
 from core import config as configs
 from core import model_facts, processing
 from core.errors import ModelError
+from core.image_facts import CLASSIFIER
+from core.options import EMBEDDED, IMAGE_MODELS
 from core.records import Notice, Progress
 from core.sae import download, files, foreign, registry
 from core.sae.base import SAE
@@ -30,7 +32,7 @@ def import_sae(
     found = yield from _found(source, given)
     sae, metadata = found.sae, found.metadata
     yield Notice(message=f"{source} is {found.kind}: {sae.d_in} -> {sae.d_sae} features")
-    values = configs.with_settings(_values(sae, metadata), list(settings))
+    values = configs.with_settings(_values(sae, metadata), [*_classifier(metadata), *settings])
     for field, example in (("name", "gpt2"), ("hook", "blocks.8.hook_resid_post")):
         if not values["model"].get(field):
             raise ModelError(
@@ -76,6 +78,15 @@ def _values(sae: SAE, metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "model": {k: v for k, v in model.items() if v},
         "tokens": {k: v for k, v in block.items() if v is not None},
     }
+
+
+def _classifier(metadata: Mapping[str, Any]) -> list[str]:
+    """Of a network of images, which is made here: settings that make the one the SAE was trained on."""
+    if metadata.get("model_name") not in IMAGE_MODELS:
+        return []
+    given = metadata.get("classifier")
+    known = given if isinstance(given, dict) else {"corpus.name": metadata.get("dataset_path") or EMBEDDED[2]}
+    return [f"{field}={known[field]}" for field in CLASSIFIER if known.get(field) is not None]
 
 
 def _options(metadata: Mapping[str, Any]) -> Mapping[str, Any]:

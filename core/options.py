@@ -8,14 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from core.architectures import SPARSITY
+from core.architectures import IMAGE_MODELS, SPARSITY
 from core.errors import ConfigError
 from core.processing import Processing
 
 EMBEDDED = ("smollm2", "stdlib", "mnist")
 """A model, a text and images that need no network."""
-IMAGE_MODELS = ("mnist-mlp", "mnist-geglu", "mnist-cnn", "mnist-pixels")
-"""The networks that read images; see `core.image_facts`."""
 IMAGES = (EMBEDDED[2], "ylecun/mnist")
 """Corpora that are known by their names to hold images."""
 Share = Annotated[float, Field(gt=0, lt=0.5)]
@@ -345,7 +343,8 @@ class TrainingConfig(Part):
         default=0,
         ge=0,
         description="steps between two measurements of every feature, which tell how features emerge; each takes about "
-        "as long as a step on 2,048 activations, and 2 bytes a weight of the decoder until the end; 0: none",
+        "as long as a step on 2,048 activations, and until the end 2 bytes a weight of the decoder and 512 a feature; "
+        "0: none",
     )
     keep_state: bool = Field(
         default=True,

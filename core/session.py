@@ -1,7 +1,7 @@
 """A session: one SAE's folder under `sessions/`, the interface between all processes.
 
 Owns every path and file name in it and its name's rules. One kind of writer for each file: the job writes
-`status.json`, `metrics.jsonl`, `sae/`, `checkpoints/`, `snapshots.parquet`, `tensorboard/`, `wandb/`,
+`status.json`, `metrics.jsonl`, `sae/`, `checkpoints/`, `snapshots/`, `snapshots.parquet`, `tensorboard/`, `wandb/`,
 `features.duckdb`, `evaluation.json`, `transfers.json`; the workbench `control.json` and `labels.jsonl`; the engine
 `steering/`; whoever asks about texts `probes/`; whoever asks for a report `report/`.
 """
@@ -11,11 +11,13 @@ import json
 import os
 import re
 import shutil
+import tomllib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.architectures import reads_images
 from core.errors import SessionError, nearest
 from core.status import ACTIVE, Observed, Status, observe, read_status
 from core.storage import append_line, keep_lines, last_line, read_json, read_lines, replace_file, replacing, tail
@@ -118,6 +120,23 @@ class Session:
 
         return configs.read(self.config_path)
 
+    @property
+    def reads_images(self) -> bool:
+        """Whether its model is one of images; False where its configuration cannot be read."""
+        try:
+            return reads_images(tomllib.loads(self.config_path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+            return False
+
+    def require(self, *, images: bool) -> None:
+        """Raise SessionError where its model does not read what is asked about: images, or else text."""
+        if self.reads_images != images:
+            reads, knows, how = ("text", "images", "--prompt TEXT") if images else ("images", "text", "--image N")
+            raise SessionError(
+                f"the model of session {self.name!r} reads {reads}: it knows no {knows}",
+                hint=f"`sae-tui steer {self.name} {how}` steers it",
+            )
+
     def status(self) -> Status:
         """As last written; a torn or missing file reads as `new`."""
         return read_status(self.status_path)
@@ -178,6 +197,10 @@ class Session:
     def checkpoint_steps(self) -> list[int]:
         """The steps of its checkpoints, newest first."""
         return sorted((int(p.name) for p in self.checkpoints_dir.glob("*") if p.name.isdigit()), reverse=True)
+
+    def snapshot_steps(self) -> list[int]:
+        """The steps of which the SAE itself was kept to tell how features emerged, oldest first."""
+        return sorted(int(p.name) for p in self.snapshots_dir.glob("*") if p.name.isdigit())
 
     def resumable(self) -> int | None:
         """The step from which its training can go on; None where it cannot, or has ended."""

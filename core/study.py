@@ -1,7 +1,7 @@
 """Studies: a question about SAEs, asked as a sweep with settings that make its answers comparable.
 
 `activation`: how do activation functions compare? Every architecture over one set of activations, at about as many
-active features: `sae.k` of them. Where k is no setting of the architecture's, it is its `sae.target_l0`.
+active features: as many as the configuration aims at, which is `sae.k` or `sae.target_l0`, as the architecture has it.
 
 `fidelity`: how does fidelity fall as sparsity rises? One architecture at a quarter, a half, one, two and four times as
 many active features.
@@ -19,18 +19,22 @@ STEPS = (0.25, 0.5, 1, 2, 4)
 
 def activation(base: str, values: Mapping[str, Any]) -> list[sweep.Member]:
     """A run for each architecture. Raises ConfigError for one that cannot be, before anything runs."""
-    k = configs.parse(values).sae.k
+    wanted = _wanted(values)
     found: list[sweep.Member] = []
     for architecture, (_, field) in SPARSITY.items():
-        aimed = values if field == "k" else configs.with_settings(values, [f"sae.target_l0={k}"])
-        found += sweep.members(base, aimed, {"sae.architecture": [architecture]})
+        aim = f"sae.k={round(wanted)}" if field == "k" else f"sae.target_l0={wanted:g}"
+        found += sweep.members(base, configs.with_settings(values, [aim]), {"sae.architecture": [architecture]})
     return found
 
 
 def fidelity(base: str, values: Mapping[str, Any]) -> list[sweep.Member]:
     """A run for each number of active features. Raises ConfigError for one that cannot be, before anything runs."""
-    given = configs.parse(values)
-    _, field = SPARSITY[given.sae.architecture]
-    wanted = given.sae.k if field == "k" or given.sae.target_l0 is None else given.sae.target_l0
-    counts = dict.fromkeys(str(max(1, round(wanted * step))) for step in STEPS)
+    _, field = SPARSITY[configs.parse(values).sae.architecture]
+    counts = dict.fromkeys(str(max(1, round(_wanted(values) * step))) for step in STEPS)
     return sweep.members(base, values, {f"sae.{'k' if field == 'k' else 'target_l0'}": list(counts)})
+
+
+def _wanted(values: Mapping[str, Any]) -> float:
+    """How many active features a configuration aims at; k where it aims at none."""
+    sae = configs.parse(values).sae
+    return sae.aim or sae.k

@@ -22,6 +22,8 @@ KEPT = "float16"
 """How activations are kept where the configuration does not say."""
 FIGURES = ("fvu", "l0", "sparsity", "dead_share", "ce_loss_score")
 """Of `evaluation.json`, what the members are compared by."""
+CLASSIFIED = ("baseline_acc", "recon_acc", "delta_acc", "fidelity")
+"""And where the model classifies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +89,16 @@ def session(root: Path, member: Member) -> Session:
 def results(root: Path, sweep: Sequence[Member]) -> list[dict[str, Any]]:
     """A row for each member: name, what varies, the figures on the test split, and whether none is better in both.
 
-    `loss` is that of the last training batch that was logged, in the units trained in; `seconds` those of the training,
-    its harvest included where there was one. `best` holds where no other member has a lower FVU at a lower or the same
-    L0: the Pareto front.
+    Those of `CLASSIFIED` are there where one of the models classifies. `loss` is that of the last training batch that
+    was logged, in the units trained in; `seconds` those of the training, its harvest included where there was one.
+    `best` holds where no other member has a lower FVU at a lower or the same L0: the Pareto front.
     """
     rows = []
-    for member in sweep:
-        there = Session(root / member.name)
-        evaluation, latest = there.evaluation(), last_line(there.metrics_path)
-        figures = {name: evaluation.get(name) for name in FIGURES}
+    evaluations = [Session(root / member.name).evaluation() for member in sweep]
+    names = FIGURES + CLASSIFIED if any(CLASSIFIED[0] in found for found in evaluations) else FIGURES
+    for member, evaluation in zip(sweep, evaluations, strict=True):
+        latest = last_line(Session(root / member.name).metrics_path)
+        figures = {name: evaluation.get(name) for name in names}
         trained = {"loss": latest.get("loss"), **figures, "seconds": latest.get("elapsed_s")}
         rows.append({"name": member.name, **member.varied, **trained})
     points = [(row["fvu"], row["l0"]) for row in rows]
@@ -106,4 +109,5 @@ def results(root: Path, sweep: Sequence[Member]) -> list[dict[str, Any]]:
 def _word(field: str, value: str) -> str:
     """A part of a session's name."""
     short = "" if field == "sae.architecture" else field.rpartition(".")[2].replace("_", "")
-    return re.sub(r"[^a-z0-9.]+", "", f"{short}{value}".lower())
+    between = "-" if short[-1:].isdigit() else ""  # target_l0 = 5 is no l05
+    return short + between + re.sub(r"[^a-z0-9.]+", "", value.lower())

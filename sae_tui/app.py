@@ -55,6 +55,15 @@ LIGHT = Theme(
 )  # fmt: skip
 
 
+IMAGES = "steer_image"
+"""The screen of the mode `steer` for a session of images."""
+
+
+def screen_of(mode: str, session: Session | None) -> str:
+    """The screen of a mode for a session: the mode's own name, but for Steer on images."""
+    return IMAGES if mode == "steer" and session is not None and session.reads_images else mode
+
+
 def _commands() -> Any:
     from sae_tui.palette import Commands  # here: not needed for the first frame
 
@@ -86,20 +95,22 @@ class Workbench(Bench):
         """
         kept = state.part("app")
         last = str(kept.get("mode"))
+        overview = overview or Overview(root)
+        seen = overview.read(sizes=False)
+        names = {one.name: one.session for one in seen}
+        session = session or names.get(str(kept.get("session"))) or next(iter(names.values()), None)
         # Not by a switch in `on_mount`, which would draw an empty screen and the first mode's twice.
-        self.DEFAULT_MODE = mode or (last if last in MODES else "runs")  # pyright: ignore[reportAttributeAccessIssue]
+        first = screen_of(mode or (last if last in MODES else "runs"), session)
+        self.DEFAULT_MODE = first  # pyright: ignore[reportAttributeAccessIssue]
         super().__init__()
         self.root, self.settings, self.state = root, settings, state
         self.stores = Stores()
         self.to_steer = []
         self.started = list(started)
-        self._overview = overview or Overview(root)
-        self.seen = self._overview.read(sizes=False)
+        self._overview, self.seen, self.session = overview, seen, session
         self._looking = False
         self._states = {seen.name: seen.observed.state for seen in self.seen}
-        names = {seen.name: seen.session for seen in self.seen}
         self.marked = {str(name) for name in kept.get("marked") or () if str(name) in names}
-        self.session = session or names.get(str(kept.get("session"))) or next(iter(names.values()), None)
         # Before anything is styled: a theme that comes later styles and draws all of it again.
         self.register_theme(DARK)
         self.register_theme(LIGHT)
@@ -124,7 +135,7 @@ class Workbench(Bench):
     def _warm_up(self) -> None:
         """Import what the other modes need and open the database at hand, so that a first visit waits for neither."""
         for mode in MODES:
-            importlib.import_module(f"sae_tui.screens.{mode}")
+            importlib.import_module(f"sae_tui.screens.{screen_of(mode, self.session)}")
         if self.session is not None and self.session.database_path.is_file():
             with contextlib.suppress(SaeTuiError):
                 self.stores.get(self.session)
@@ -155,8 +166,7 @@ class Workbench(Bench):
         if self.session is not None and self.seen_of(self.session) is None:
             self.stores.forget(self.session)
             self.session = seen[0].session if seen else None
-            if page := self._page():
-                page.on_screen_resume()
+            self._show(self._mode)
         elif self.session is None and seen:
             self.session = seen[0].session
         for one in seen:
@@ -183,7 +193,7 @@ class Workbench(Bench):
         values = dict(self.state.values)
         values["app"] = {
             "session": self.session.name if self.session else None,
-            "mode": self.current_mode if self.current_mode in MODES else "runs",
+            "mode": self._mode,
             "marked": sorted(self.marked),
         }
         for stack in self._screen_stacks.values():
@@ -204,7 +214,16 @@ class Workbench(Bench):
     def open_session(self, session: Session, mode: str | None = None) -> None:
         """Make it the session at hand, and go to one of the five modes with it."""
         self.session = session
-        if mode and mode != self.current_mode:
+        self._show(mode or self._mode)
+
+    @property
+    def _mode(self) -> str:
+        """Which of the five modes is at hand."""
+        return "steer" if self.current_mode == IMAGES else self.current_mode if self.current_mode in MODES else "runs"
+
+    def _show(self, mode: str) -> None:
+        """Go to a mode; where one is there, its screen looks at the session at hand."""
+        if screen_of(mode, self.session) != self.current_mode:
             self.run_worker(self._to(mode))
         elif page := self._page():
             page.on_screen_resume()
@@ -219,18 +238,21 @@ class Workbench(Bench):
 
         async def go() -> None:
             await self._to("features")
-            from sae_tui.screens.feature import FeaturePage
-
-            while isinstance(self.screen, FeaturePage):
+            while isinstance(self.screen, FeatureView):
                 await self.pop_screen()
-            await self.push_screen(FeaturePage(feature))
+            images = self.session is not None and self.session.reads_images
+            await self.push_screen(ImageFeaturePage(feature) if images else FeaturePage(feature))
+
+        from sae_tui.screens.feature import FeaturePage
+        from sae_tui.screens.feature_images import ImageFeaturePage
+        from sae_tui.screens.feature_view import FeatureView
 
         self.run_worker(go())
 
     async def _to(self, mode: str) -> None:
         if mode not in MODES:
             raise SessionError(f"there is no mode {mode!r}")
-        await self.switch_mode(mode)
+        await self.switch_mode(screen_of(mode, self.session))
 
     async def _on_mode(self, mode: str) -> None:
         if self.screen.is_modal:
@@ -361,12 +383,17 @@ def _modes() -> dict[str, Any]:
 
         return SteerPage()
 
+    def steer_image() -> Page:
+        from sae_tui.screens.steer_image import SteerImagePage
+
+        return SteerImagePage()
+
     def sql() -> Page:
         from sae_tui.screens.sql import SqlPage
 
         return SqlPage()
 
-    return {"runs": runs, "train": train, "features": features, "steer": steer, "sql": sql}
+    return {"runs": runs, "train": train, "features": features, "steer": steer, IMAGES: steer_image, "sql": sql}
 
 
 Workbench.MODES = _modes()

@@ -6,6 +6,7 @@
 Pure functions: what a terminal can do is the caller's to know.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -49,10 +50,25 @@ def signed(value: float) -> Colour:
     return (round(full[0] * strength), round(full[1] * strength), round(full[2] * strength))
 
 
+def unpacked(pixels: str) -> list[list[float]]:
+    """A square image from 0 to 1, of its pixels as a byte each in hexadecimal digits."""
+    values = bytes.fromhex(pixels)
+    edge = math.isqrt(len(values))
+    return [[byte / 255 for byte in values[row * edge : (row + 1) * edge]] for row in range(edge)]
+
+
 def scaled(grid: Grid) -> list[list[float]]:
     """A grid divided by its largest absolute value; as it is where all are 0."""
     most = max((abs(value) for row in grid for value in row), default=0.0) or 1.0
     return [[value / most for value in row] for row in grid]
+
+
+def halved(grid: Grid) -> list[list[float]]:
+    """A grid with half as many rows and columns: the means of four each. Both are even."""
+    return [
+        [(a + b + c + d) / 4 for a, b, c, d in zip(upper[::2], upper[1::2], lower[::2], lower[1::2], strict=True)]
+        for upper, lower in zip(grid[::2], grid[1::2], strict=True)
+    ]  # fmt: skip
 
 
 def cells(grid: Grid, colour: Callable[[float], Colour]) -> list[list[Cell]]:

@@ -29,6 +29,22 @@ STATES = {
 """Each state's glyph and colour: the glyph says it without the colour."""
 
 
+def fitting(value: float | None, cells: int) -> str:
+    """A figure in so many cells, five or more, with fewer digits where it must: 0.0048, <0.001, 1e+05."""
+    shown = figure(value)
+    if value is None or len(shown) <= cells:
+        return shown
+    if abs(value) >= 1:
+        return f"{value:.0e}"
+    least = cells - 3
+    return f"{value:.{cells - 2}f}" if abs(value) >= 10**-least else f"<{10**-least:.{least}f}"
+
+
+def share(p: float) -> str:
+    """A probability in at most five cells: `99.8%`, `100%`, `<.1%`."""
+    return "100%" if p >= 0.9995 else f"{100 * p:.1f}%" if p >= 0.0005 else "<.1%"
+
+
 def shortened(text: str, width: int) -> str:
     """`text`, which is safe, in at most `width` cells, its end cut with an ellipsis where it must be."""
     if cell_len(text) <= width:
@@ -85,18 +101,18 @@ def called(row: Mapping[str, Any]) -> str:
     return "★ " * bool(row["starred"]) + name
 
 
-def facts(row: Mapping[str, Any], counted: int | None = None) -> list[tuple[str, str]]:
-    """Names and figures of a feature, the most telling first; on `counted` tokens, where that is given.
+def facts(row: Mapping[str, Any], counted: int | None = None, unit: str = "tokens") -> list[tuple[str, str]]:
+    """Names and figures of a feature, the most telling first; on `counted` of a `unit`, where that is given.
 
     Those of its activations only where it fired.
     """
     of = f" of {counted:,}" if counted is not None else ""
     fired = [] if row["dead"] else [
-        ("density", f"{figure(100 * row['density'])}% ({row['n']:,}{of} tokens)"),
+        ("density", f"{figure(100 * row['density'])}% ({row['n']:,}{of} {unit})"),
         ("mean", figure(row["mean"])),
         ("max", figure(row["max"])),
         ("p99", figure(row["p99"])),
-        ("token entropy", f"{row['token_entropy']:.2f} nats"),
+        ("token entropy" if unit == "tokens" else "label entropy", f"{row['token_entropy']:.2f} nats"),
         ("p50", figure(row["p50"])),
         ("std", figure(row["std"])),
     ]  # fmt: skip

@@ -45,9 +45,24 @@ class ModelBackend:
     def check(self, interventions):
         pass
 
+    def experiment(self, request):
+        from tests.sae_tui.experiments import measured
+        yield measured(request)
+
     def answer(self, question):
-        from core.engine.protocol import Firing
+        from core.engine.protocol import Attribute, Attributed, Concept, Firing, Found, Read, WasRead
         from core.records import FiringToken
+        from tests.sae_tui.fake_engine import FakeEngine
+        fake = FakeEngine(words=TEXTS)
+        match question:
+            case Concept():
+                found = fake.concept(question.texts, question.contrast, strong=TEXTS[0], top=question.top)
+                return Found(id=question.id, concept=found)
+            case Attribute():
+                found = fake.attribution(question.text, TEXTS[0], position=question.position, then=question.then)
+                return Attributed(id=question.id, attribution=found)
+            case Read():
+                return WasRead(id=question.id, readings=fake.reading(question.texts, question.feature))
         text, fires = question.text, tuple((f, 1 / (f + 1)) for f in range(min(question.top, 12)))
         read = [text[i:i + 4] for i in range(0, len(text), 4)]
         tokens = [

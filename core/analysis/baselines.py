@@ -7,12 +7,13 @@ Activations are centred at the mean of those that are fitted on. With k the SAE'
     random   d_sae directions of unit length drawn from a normal distribution, the k largest positive products of x − μ
              with them, all times the one number that makes the least error on what is fitted on
 
-FVU as in `core.evaluate`, and the median over the features that fire of the entropy, in nats, of the token it falls on:
-how plain a feature's meaning is. All on rows that nothing was fitted on.
+FVU as in `core.evaluate`, and the median over the features that fire of the entropy, in nats, of the token it falls on,
+or of the image's label: how plain a meaning is. Where the network classifies images, also the share of them that it
+still classifies right with what is written in the activations' place. All on rows that nothing was fitted on.
 """
 
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from core.errors import CorpusError
-from core.models.language import LanguageModel
+from core.models.digits import ImageClassifier
+from core.models.load import Model
 from core.records import Progress
 from core.sae.base import SAE
 from core.tokens import Blocks
@@ -39,32 +41,48 @@ class Baseline:
     fvu: float
     l0: float
     token_entropy: float | None
+    recon_acc: float | None = None
 
 
 @torch.no_grad()
-def asked(
-    model: LanguageModel, sae: SAE, batches: Iterable[Blocks], *, seed: int
-) -> Generator[Progress, None, list[Baseline]]:
-    """Read some activations, and measure on them. Raises CorpusError where there is next to no text."""
+def asked(model: Model, sae: SAE, batches: Iterable[Blocks], *, seed: int) -> Generator[Progress, None, list[Baseline]]:
+    """Read some activations, and measure on them. Raises CorpusError where there is next to no text, or no image."""
     rows, ids, read = [], [], 0
     for batch in batches:
         block = torch.from_numpy(batch.ids).to(model.device)
         counted = torch.from_numpy(batch.counted).to(model.device)
         rows.append(model.activations(block)[counted])
-        ids.append(block[counted])
+        ids.append(torch.from_numpy(model.token_ids(batch.ids[batch.counted])).to(model.device))
         read += len(rows[-1])
         yield Progress(phase="reading activations", done=min(read, ROWS), total=ROWS, unit="tokens")
         if read >= ROWS:
             break
-    if read < 2:
-        raise CorpusError("there is not enough text to measure on", hint="name a larger corpus")
+    places = model.places if isinstance(model, ImageClassifier) else 1
+    n = min(read, ROWS) // (2 * places) * 2 * places  # no image is in both halves
+    if not n:
+        raise CorpusError("there is not enough text, or no two images, to measure on", hint="name a larger corpus")
     yield Progress(phase="measuring what it has to beat")
-    return measured(sae, torch.cat(rows)[:ROWS], torch.cat(ids)[:ROWS], seed=seed)
+    x, token_ids = torch.cat(rows)[:n], torch.cat(ids)[:n]
+    if not isinstance(model, ImageClassifier) or not model.classifies:
+        return measured(sae, x, token_ids, seed=seed)
+    labels = token_ids[n // 2 :: places]
+
+    def right(x_hat: Float[Tensor, "n d_in"]) -> float:
+        logits = model.onward(x_hat.unflatten(0, (-1, places)))
+        return float((logits.argmax(dim=1) == labels).double().mean())
+
+    return measured(sae, x, token_ids, seed=seed, right=right)
 
 
 @torch.no_grad()
-def measured(sae: SAE, x: Float[Tensor, "n d_in"], token_ids: Int[Tensor, " n"], *, seed: int) -> list[Baseline]:
-    """The SAE first, then the others, on the second half of the rows; what is fitted is so on the first."""
+def measured(
+    sae: SAE, x: Float[Tensor, "n d_in"], token_ids: Int[Tensor, " n"], *, seed: int,
+    right: Callable[[Tensor], float] | None = None,
+) -> list[Baseline]:  # fmt: skip
+    """The SAE first, then the others, on the second half of the rows; what is fitted is so on the first.
+
+    `right` gives the share classified right with other activations in the place of that half.
+    """
     half = len(x) // 2
     fitted, x, token_ids = x[:half], x[half:], token_ids[half:]
     mean = fitted.mean(dim=0)
@@ -75,12 +93,17 @@ def measured(sae: SAE, x: Float[Tensor, "n d_in"], token_ids: Int[Tensor, " n"],
         torch.randn(sae.d_sae, x.shape[1], generator=torch.Generator().manual_seed(seed)).to(x.device), dim=1
     )
     scale = _scale(fitted - mean, directions, k)
-    found = [_of("sae", x, sae.decode(z, x), z, token_ids)]
+
+    def of(name: str, x_hat: Float[Tensor, "n d"], z: Float[Tensor, "n f"]) -> Baseline:
+        found = _of(name, x, x_hat, z, token_ids)
+        return replace(found, recon_acc=right(x_hat)) if right else found
+
+    found = [of("sae", sae.decode(z, x), z)]
     for name, basis in (("neurons", torch.eye(x.shape[1], device=x.device)), ("pca", axes)):
         kept = _largest((x - mean) @ basis.T, k)
-        found.append(_of(name, x, kept @ basis + mean, torch.cat([kept.relu(), (-kept).relu()], dim=1), token_ids))
+        found.append(of(name, kept @ basis + mean, torch.cat([kept.relu(), (-kept).relu()], dim=1)))
     z = scale * _largest(((x - mean) @ directions.T).relu(), k)
-    return [*found, _of("random", x, z @ directions + mean, z, token_ids)]
+    return [*found, of("random", z @ directions + mean, z)]
 
 
 def token_entropies(z: Float[Tensor, "n f"], token_ids: Int[Tensor, " n"]) -> Float[np.ndarray, " f"]:

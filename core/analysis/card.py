@@ -1,13 +1,19 @@
 """Everything the database tells of one feature, read at once: what the command line prints and the workbench shows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.analysis.store import Store
+from core.image_facts import Unit, unit
 from core.records import Example
 
 Row = dict[str, Any]
+PIECES = (
+    "examples", "logits", "logit_histogram", "neighbours", "coactivations", "histogram", "tokens", "categories",
+    "emergence", "alignment", "correlations",
+)  # fmt: skip
+"""What a card holds besides a feature's row, as it is in JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +52,22 @@ class Card:
 
     @property
     def counted(self) -> int:
-        """How many tokens it could have fired on."""
+        """How many tokens, or images, it could have fired on."""
         return int(self.meta["tokens_counted"])
+
+    @property
+    def unit(self) -> Unit:
+        """What its figures are counted in."""
+        return unit(self.meta)
 
     @property
     def double(self) -> Row | None:
         """The neighbour it is a duplicate of, the most alike; None where it is none."""
         return self.neighbours[0] if self.row["duplicate"] and self.neighbours else None
+
+    def to_json(self) -> Row:
+        """The feature's row, and the rows of each of `PIECES` as the tables have them."""
+        return {**self.row, **{name: [_bare(one) for one in getattr(self, name)] for name in PIECES}}
 
 
 def read(store: Store, feature: int, *, limit: int | None = None, context: int = 16) -> Card:
@@ -82,3 +97,8 @@ def read(store: Store, feature: int, *, limit: int | None = None, context: int =
         meta=store.meta(),
         d_sae=store.d_sae,
     )
+
+
+def _bare(one: Row | Example) -> Row:
+    """Without what is told of another feature beside it."""
+    return {k: v for k, v in one.items() if k != "row"} if isinstance(one, dict) else asdict(one)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from core.analysis import shards
-from core.analysis.together import Code, blocks, largest, paired
+from core.analysis.together import Code, blocks, largest, paired, pmi
 from core.records import Progress
 
 MOST_ENTRIES = 2**24
@@ -20,7 +20,7 @@ def write(folder: Path, d_sae: int, tokens: int, k: int) -> Iterator[Progress]:
     Over the `tokens` counted tokens whose codes lie in `folder`. With `n_f` those on which f fires and `n_fg` those on
     which both do:
 
-        jaccard = n_fg / (n_f + n_g − n_fg)        pmi = ln(n_fg · tokens / (n_f n_g)), in nats
+        jaccard and pmi: `core.analysis.together`
         pearson: the correlation of both activations over all tokens
     """
     code = _read(folder, d_sae, tokens)
@@ -34,13 +34,12 @@ def write(folder: Path, d_sae: int, tokens: int, k: int) -> Iterator[Progress]:
 
 def _together(code: Code, first: int, last: int, k: int) -> Iterator[tuple[int, list[np.ndarray]]]:
     """Columns of `coactivations` for features `first` to `last`."""
-    n = code.n.astype(np.float64)
     for feature, pairs in paired(code, code, first, last):
         kept = largest(np.where(pairs.other == feature, 0, pairs.jaccard), pairs.other, k)
         other, both, jaccard, pearson = (column[kept] for column in pairs)
-        pmi = np.log(both * code.tokens / (n[feature] * n[other]))
+        likelier = pmi(code.n[feature], code.n[other], both, code.tokens)
         named = np.full(len(other), feature), np.arange(len(other))
-        yield feature, [*named, other, both, jaccard, pmi, pearson]
+        yield feature, [*named, other, both, jaccard, likelier, pearson]
 
 
 def _read(folder: Path, d_sae: int, tokens: int) -> Code:

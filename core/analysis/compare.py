@@ -11,6 +11,7 @@ from typing import Any, Literal
 import duckdb
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from scipy import sparse
 
@@ -113,7 +114,10 @@ def summary(session: Session) -> Summary:
 
 
 def by_direction(one: Session, other: Session) -> Matches:
-    """Matched by the cosine of decoder directions. Raises QueryError where they are not of the same space."""
+    """Matched by the cosine of decoder directions.
+
+    Raises QueryError where they are not of the same space, or the weights of one cannot be read.
+    """
     rows = [_unit(session) for session in (one, other)]
     models = [session.config().model.name for session in (one, other)]
     if rows[0].shape[1] != rows[1].shape[1] or models[0] != models[1]:
@@ -170,7 +174,12 @@ def followed(feature: int, chain: Sequence[Matches]) -> list[tuple[int, float]]:
 
 
 def _unit(session: Session) -> Float[np.ndarray, "f d_in"]:
-    rows = load_file(session.weights_dir() / "sae_weights.safetensors")["W_dec"].astype(np.float32)
+    try:
+        rows = load_file(session.weights_dir() / "sae_weights.safetensors")["W_dec"].astype(np.float32)
+    except (OSError, KeyError, SafetensorError) as error:
+        raise QueryError(
+            f"the weights of {session.name} cannot be read ({error})", hint="--by firing needs none"
+        ) from error
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 

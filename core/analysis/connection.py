@@ -25,7 +25,7 @@ LABELS = {
     "starred": "BOOLEAN", "source": "VARCHAR", "at": "TIMESTAMP",
 }  # fmt: skip
 """The table `labels`, of all sessions that are open: name and type of each column."""
-SCHEMA = "3"
+SCHEMA = "4"
 """Of the tables, kept in `meta`: a database with another was made by another version of this program."""
 RESERVED = {"main", "memory", "temp", "system", "information_schema", "pg_catalog"}
 """Names in DuckDB that no session may take."""

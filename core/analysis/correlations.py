@@ -1,5 +1,6 @@
 """How each feature goes with each dimension of the activations it is computed from, summed up as text is read."""
 
+import itertools
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from core.storage import replacing
 
 MOST_ELEMENTS = 2**26
 """Of the sums of products, in features × dimensions: half a gigabyte. Wider SAEs go without."""
+ROWS = 2**13
+"""Activations that wait to be added together: to add a few to sums this large takes as long."""
 
 
 class Correlations:
@@ -29,12 +32,25 @@ class Correlations:
         self._sums: dict[str, Tensor] = {
             name: torch.zeros(size, dtype=torch.float64, device=device) for name, size in sizes.items() if self.wanted
         }
+        self._waiting: list[tuple[Tensor, SparseCode]] = []
 
     def add(self, x: Float[Tensor, "n d_in"], code: SparseCode) -> None:
         """Some activations, and their code."""
-        if not self.wanted:
+        if self.wanted:
+            self._waiting.append((x, code))
+            if sum(len(x) for x, _ in self._waiting) >= ROWS:
+                self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Add what waits."""
+        if not self._waiting:
             return
-        sums, (row, feature, value) = self._sums, code
+        firsts = itertools.accumulate((len(x) for x, _ in self._waiting), initial=0)
+        x = torch.cat([x for x, _ in self._waiting])
+        row = torch.cat([code.row + first for first, (_, code) in zip(firsts, self._waiting, strict=False)])
+        feature, value = (torch.cat([getattr(code, n) for _, code in self._waiting]) for n in ("feature", "value"))
+        self._waiting.clear()
+        sums = self._sums
         order = torch.argsort(feature, stable=True)
         first = torch.bincount(feature, minlength=len(sums["z"])).cumsum(0).roll(1)
         first[0] = 0
@@ -49,9 +65,10 @@ class Correlations:
         """The file `correlations`: of each feature that fired the `k` dimensions of largest |pearson|."""
         parts = []
         if self.wanted:
+            self._sum_up()
             found = (self._sums["z"] > 0).nonzero().flatten()
             for some in found.split(4096):
-                pearson, cosine = self.of(some)
+                pearson, cosine = self._of(some)
                 top = pearson.abs().topk(min(k, pearson.shape[1]), dim=1).indices
                 ranked = shards.ranked(
                     0, *(t.cpu().numpy() for t in (top, pearson.gather(1, top), cosine.gather(1, top)))
@@ -59,7 +76,7 @@ class Correlations:
                 parts.append([some.cpu().numpy()[ranked[0]], *ranked[1:]])
         shards.write_parts(folder, "correlations", parts)
 
-    def of(self, features: Int[Tensor, " f"]) -> tuple[Float[Tensor, "f d_in"], Float[Tensor, "f d_in"]]:
+    def _of(self, features: Int[Tensor, " f"]) -> tuple[Float[Tensor, "f d_in"], Float[Tensor, "f d_in"]]:
         """Pearson correlation and cosine of some features with every dimension; 0 where one of both never varies."""
         sums, n = self._sums, self._sums["n"]
         products, z, zz = sums["products"][features], sums["z"][features], sums["zz"][features]
@@ -72,6 +89,7 @@ class Correlations:
     def save(self, folder: Path, number: int) -> None:
         """Keep the sums in a file of that number."""
         if self.wanted:
+            self._sum_up()
             with replacing(self._path(folder, number), sync=False) as beside:
                 save_file({name: t.contiguous() for name, t in self._sums.items()}, beside)
 

@@ -20,6 +20,8 @@ ELEMENTS = 2**26
 """Elements of the largest temporary matrix, in features × features: 256 MB."""
 LOGITS = 2**23
 """Of a matrix of logits, in features × vocabulary: with more, what is computed of it waits for memory."""
+AT_ONCE = 8
+"""Features whose logits are binned at once: as many as stay near the processor."""
 
 
 @torch.no_grad()
@@ -79,8 +81,8 @@ def _write_logits(
             top = logits.topk(min(config.top_tokens, logits.shape[1]), dim=1, largest=sign > 0)
             feature, rank, token_id, value = shards.ranked(first, _numpy(top.indices), _numpy(top.values))
             effects.append([feature, np.full(len(rank), sign), rank, token_id, value])
-        lo, hi, n = histograms(logits, config.logit_bins)
-        feature, bins, *columns = shards.ranked(first, *map(_numpy, (lo, hi, n)))
+        binned = [histograms(some, config.logit_bins) for some in logits.split(AT_ONCE)]
+        feature, bins, *columns = shards.ranked(first, *(_numpy(torch.cat(part)) for part in zip(*binned, strict=True)))
         spread.append([feature, bins, *columns])
     shards.write_parts(folder, "logits", effects)
     shards.write_parts(folder, "logit_histogram", spread)

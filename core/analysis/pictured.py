@@ -1,9 +1,8 @@
 """What the analysis of a network of images has besides: the images, and what each feature reads from them and does.
 
-With z_f the activation of feature f, p an image's pixels, x its activations at the hook point, g the network behind it,
-d_f the feature's decoder row and a_f the mean of its active values:
+What it reads is in `core.analysis.patterns`. With z_f the activation of feature f, x an image's activations at the hook
+point, g the network behind it, d_f the feature's decoder row and a_f the mean of its active values:
 
-    pattern(f)      mean over f's top images of ∂z_f / ∂p
     switched_on(f)  mean over images of g(x + a_f d_f) − g(x), added at the places where z_f = 0
     ablated(f)      mean over images of g(x − z_f d_f) − g(x), taken away at the places where z_f > 0
 
@@ -20,19 +19,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from core.analysis import shards
+from core.analysis import patterns, shards
 from core.config import RunConfig
 from core.images import SIDE
 from core.models.digits import ImageClassifier
 from core.records import Progress
 from core.sae.base import SAE
+from core.session import Session
 
 MOST_IMAGES = 2_000
 """Images on which effects are measured, at most."""
 ELEMENTS = 2**26
 """Entries of the code of those: 256 MB."""
-ROWS = 2_048
-"""Images in a backward pass."""
+ROWS = 8_192
+"""Activations encoded at once."""
 
 
 class Firing(NamedTuple):
@@ -43,24 +43,17 @@ class Firing(NamedTuple):
     value: Float[np.ndarray, " n"]
 
 
-def write(model: ImageClassifier, sae: SAE, folder: Path, config: RunConfig) -> Iterator[Progress]:
-    """The files `images`, `patterns` and `effects`, from the codes that `collect` has left in the folder."""
+def write(model: ImageClassifier, sae: SAE, session: Session, config: RunConfig) -> Iterator[Progress]:
+    """The files `images`, `patterns`, `snapshot_images` and `effects`, from the codes that `collect` has left."""
+    folder = session.activations_dir
     analysed = 1 + max(int(part["doc"].max()) for part in shards.each(folder, "tokens"))
     numbers = torch.from_numpy(model.images.numbers["test"][:analysed])
     yield Progress(phase="looking at the images")
     _write_images(model, numbers, folder)
     fired = firings(folder, sae.d_sae, model.places)
-    wanted = config.analysis.top_examples
-    parts: list[list[np.ndarray]] = []
-    for feature, some in fired.items():
-        yield Progress(phase="finding what features respond to", done=feature, total=sae.d_sae, unit="features")
-        first = np.unique(some.image, return_index=True)[1]  # an image counts once, where it is strongest
-        top = np.sort(first)[:wanted]
-        rows = numbers[torch.from_numpy(some.image[top])]
-        found = pattern(model, sae, feature, rows, torch.from_numpy(some.place[top]))
-        y, x = np.indices((SIDE, SIDE)).reshape(2, -1)
-        parts.append([np.full(SIDE**2, feature), y, x, found.cpu().numpy()])
-    shards.write_parts(folder, "patterns", parts)
+    yield Progress(phase="finding what features respond to")
+    _write_patterns(model, sae, folder, numbers, fired, config.analysis.top_examples)
+    yield from patterns.write_snapshots(model, session, numbers, config)
     yield from _write_effects(
         model, sae, folder, numbers, {f: float(s.value.mean(dtype=float)) for f, s in fired.items()}
     )
@@ -80,20 +73,6 @@ def firings(folder: Path, d_sae: int, places: int) -> dict[int, Firing]:
     return found
 
 
-def pattern(
-    model: ImageClassifier, sae: SAE, feature: int, numbers: Int[Tensor, " n"], place: Int[Tensor, " n"]
-) -> Float[Tensor, " pixels"]:
-    """The mean over some images of ∂z_f / ∂p, z_f at a place of each; pixels are in [0, 1]."""
-    total = torch.zeros(SIDE**2, dtype=torch.float64, device=model.device)
-    for some, where in zip(numbers.split(ROWS), place.split(ROWS), strict=True):
-        with torch.enable_grad():
-            pixels = model.pixels(some).requires_grad_()
-            x = model.at_hook(pixels)[torch.arange(len(some)), where]
-            (gradient,) = torch.autograd.grad(sae.encode(x)[:, feature].sum(), pixels)
-        total += gradient.double().sum(dim=0)
-    return (total / len(numbers)).float()
-
-
 @torch.no_grad()
 def effect(
     model: ImageClassifier, x: Float[Tensor, "n p d_in"], clean: Float[Tensor, "n classes"], z: Float[Tensor, "n p"],
@@ -108,6 +87,21 @@ def effect(
     return changes[0], changes[1]
 
 
+def _write_patterns(
+    model: ImageClassifier, sae: SAE, folder: Path, numbers: Int[Tensor, " n"], fired: dict[int, Firing], wanted: int
+) -> None:
+    pairs: list[np.ndarray] = [np.empty((3, 0), np.int64)]
+    for feature, some in fired.items():
+        first = np.unique(some.image, return_index=True)[1]  # an image counts once, where it is strongest
+        top = np.sort(first)[:wanted]
+        pairs.append(np.stack([np.full(len(top), feature), numbers.numpy()[some.image[top]], some.place[top]]))
+    feature, number, place = torch.from_numpy(np.concatenate(pairs, axis=1))
+    found, drawn = patterns.patterns(model, sae, (feature, number, place))
+    y, x = np.indices((SIDE, SIDE)).reshape(2, -1)
+    columns = [np.repeat(found.numpy(), SIDE**2), np.tile(y, len(found)), np.tile(x, len(found)), drawn.numpy().ravel()]
+    shards.write(folder, "patterns", columns)
+
+
 @torch.no_grad()
 def _write_effects(
     model: ImageClassifier, sae: SAE, folder: Path, numbers: Int[Tensor, " n"], strengths: dict[int, float]
@@ -117,7 +111,7 @@ def _write_effects(
         most = max(1, min(MOST_IMAGES, ELEMENTS // sae.d_sae // model.places))
         x = model.activations(numbers[:most].unsqueeze(1))
         clean = model.onward(x)
-        z = torch.cat([sae.encode(part) for part in x.flatten(0, 1).split(4 * ROWS)]).view(*x.shape[:2], -1)
+        z = torch.cat([sae.encode(part) for part in x.flatten(0, 1).split(ROWS)]).view(*x.shape[:2], -1)
         for feature, strength in strengths.items():
             yield Progress(phase="switching features on and off", done=feature, total=sae.d_sae, unit="features")
             both = effect(model, x, clean, z[:, :, feature], sae.W_dec[feature].detach(), strength)

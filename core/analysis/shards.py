@@ -13,8 +13,9 @@
     coactivations    feature, rank, other, n, jaccard, pmi, pearson      features that fire together
     structure        feature, cluster, x, y                              decoder directions in clusters and on a map
     clusters         cluster, parent, height, n, x, y
-    images           doc, image, label, predicted, pixels                of an image model alone, as the next two
+    images           doc, image, label, predicted, pixels                of an image model alone, as the next three
     patterns         feature, y, x, value
+    snapshot_images  step, feature, doc, value, pattern
     effects          feature, class, switched_on, ablated
 
 Knows no torch and no DuckDB; computes nothing.
@@ -51,6 +52,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "clusters": _schema("cluster parent n", "height x y"),
     "images": _schema("doc image label predicted", pixels=pa.binary()),
     "patterns": _schema("feature y x", "value"),
+    "snapshot_images": _schema("step feature doc", "value", pattern=pa.list_(pa.float32())),
     "effects": _schema("feature class", "switched_on ablated"),
 }
 

@@ -190,10 +190,17 @@ class Store(Reads):
             return records(cursor.execute(sql))
 
 
-def strengths(session: Session, interventions: Iterable[Intervention]) -> Scales | None:
-    """p99, max and mean of the features whose interventions need one; None where none does, or nothing is analysed."""
+def strengths(
+    session: Session, interventions: Iterable[Intervention], opened: Callable[[Session], Store] | None = None
+) -> Scales | None:
+    """p99, max and mean of the features whose interventions need one; None where none does, or nothing is analysed.
+
+    `opened` gives a store that stays open: opening one takes longer than many a question.
+    """
     features = sorted({edit.feature for edit in interventions if edit.needs})
     if not features or not session.database_path.is_file():
         return None
+    if opened is not None:
+        return opened(session).scales(features)
     with Store.open([session]) as store:
         return store.scales(features)

@@ -84,7 +84,8 @@ def _map(unit: Float32[np.ndarray, "f d_in"], config: RunConfig) -> Float32[np.n
             raise RunError(
                 "analysis.map = umap needs the package umap-learn", hint="pip install umap-learn, or set it to pca"
             ) from error
-        return UMAP(metric="cosine", random_state=config.seed).fit_transform(unit)
+        # with a seed it uses one thread, and would warn that it does
+        return UMAP(metric="cosine", random_state=config.seed, n_jobs=1).fit_transform(unit)
     from sklearn.decomposition import PCA
 
     return PCA(2, svd_solver="covariance_eigh").fit_transform(unit)

@@ -3,13 +3,14 @@ features emerge. A study is figures, with what they stand on, and points to draw
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import rankdata
 
+from core.analysis import grown
 from core.analysis.connection import connected
 from core.errors import QueryError
 from core.session import Session
@@ -18,7 +19,10 @@ DRAWS = 1_000
 """Bootstrap samples behind an interval."""
 CONFIDENCE = 0.95
 OF = ("token_entropy", "category_entropy", "specialist_score")
-"""What density is held against: the first two are small for a specialist, the last is large."""
+"""What density is held against: the first two are small for a specialist, the last is large. An image's tokens and its
+category are its label: of those the first two are one."""
+RELIABILITY = ("density_reliability", "density_reliability_full")
+"""Of the evaluation, how far the densities agree between halves of the test split."""
 LEAST = 20
 """Firings of a feature that is counted: an entropy cannot be above ln n, so that few firings look like a specialist."""
 COLUMNS, ROWS = 192, 96
@@ -27,8 +31,12 @@ FREQUENCY = f"SELECT density, {', '.join(OF)} FROM features WHERE n >= {LEAST}"
 EMERGENCE = """
     SELECT step, count(*) FILTER (density > 0) AS alive, count(*) FILTER (birth = step) AS born,
         count(*) FILTER (death = step) AS died, median(density) FILTER (density > 0) AS density,
-        median(drift) AS drift, median(drift_final) AS drift_final
+        median(drift) AS drift, median(drift_final) AS drift_final, median(jaccard) AS jaccard
     FROM snapshots JOIN (SELECT feature, birth, death FROM features) USING (feature) GROUP BY step ORDER BY step
+"""
+STABILITY = """
+    SELECT median(stability) AS median, quantile_cont(stability, 0.1) AS p10, quantile_cont(stability, 0.9) AS p90
+    FROM features
 """
 
 
@@ -53,11 +61,14 @@ class Frequency:
     correlations: list[Correlation]
     columns: dict[str, Float[np.ndarray, " f"]]
     """density and what it is held against, of every feature that fired often enough; NaN where it was not measured."""
+    reliability: dict[str, float | None]
+    """The metrics of `RELIABILITY`; None where it was not evaluated."""
 
     def to_json(self) -> dict[str, Any]:
         """With the points counted by cells."""
         found = [{name: getattr(c, name) for name in ("of", "rho", "low", "high", "n")} for c in self.correlations]
-        return {"name": self.name, "density_against": found, "clouds": [self.cloud(of) for of in OF]}
+        clouds = [self.cloud(c.of) for c in self.correlations]
+        return {"name": self.name, **self.reliability, "density_against": found, "clouds": clouds}
 
     def cloud(self, of: str) -> dict[str, Any]:
         """How many features lie in each cell of a grid of log10 density, across, and `of`, upwards: `x` and `y` are the
@@ -81,14 +92,16 @@ class Emergence:
     name: str
     steps: list[dict[str, Any]]
     """Of each snapshot: step, alive, born, died, and medians over features of density (of those active), of drift since
-    the snapshot before and of drift from the last; `density_rho` is Spearman's ρ of all densities with those of the
-    snapshot before."""
+    the snapshot before and of drift from the last, and of jaccard with the one before; `density_rho` is Spearman's ρ of
+    all densities with those of the snapshot before."""
     stability: dict[str, float | None]
-    """Median, and 10th and 90th percentile, over features of `stability`: see `stabilities`."""
+    """Median, and 10th and 90th percentile, over features of the column `stability`; None where none was measured."""
+    features: list[grown.Grown]
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
-        return {"name": self.name, "stability": self.stability, "steps": self.steps}
+        features = [asdict(one) for one in self.features]
+        return {"name": self.name, "stability": self.stability, "steps": self.steps, "features": features}
 
 
 def frequency(session: Session, *, seed: int = 0) -> Frequency:
@@ -100,44 +113,35 @@ def frequency(session: Session, *, seed: int = 0) -> Frequency:
         found = connection.execute(FREQUENCY).fetchnumpy()
     columns = {name: np.ma.filled(np.ma.asarray(column, dtype=float), np.nan) for name, column in found.items()}
     rng = np.random.default_rng(seed)
-    correlations = [_correlation(columns["density"], columns[name], name, rng) for name in OF]
-    return Frequency(name=session.name, correlations=correlations, columns=columns)
+    correlations = [_correlation(columns["density"], columns[name], name, rng) for name in OF[session.reads_images :]]
+    reliability = {name: session.evaluation().get(name) for name in RELIABILITY}
+    return Frequency(name=session.name, correlations=correlations, columns=columns, reliability=reliability)
 
 
-def emergence(session: Session) -> Emergence:
-    """What the snapshots of its training tell. Raises QueryError where there are none, or it was not analysed."""
+def emergence(session: Session, *, features: Sequence[int] = (), each: int = grown.EACH) -> Emergence:
+    """What the snapshots of its training tell: of all features together, and of some one by one.
+
+    Those are `features`, or where none is asked for `each` for each of `grown.REASONS`. Raises QueryError where there
+    are no snapshots, it was not analysed, or there is no such feature.
+    """
     with connected([session]) as connection:
         cursor = connection.execute(EMERGENCE)
         names = [str(d[0]) for d in cursor.description or []]
         steps = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        if not steps:
+            raise QueryError(
+                f"the training of {session.name} took no snapshots",
+                hint="train with training.snapshot_every_steps above 0; an imported SAE has none",
+            )
         flat = connection.execute("SELECT density FROM snapshots ORDER BY step, feature").fetchnumpy()["density"]
-    if not steps:
-        raise QueryError(
-            f"the training of {session.name} took no snapshots",
-            hint="train with training.snapshot_every_steps above 0; an imported SAE has none",
-        )
+        stable = connection.execute(STABILITY).fetchall()[0]
+        wanted = dict.fromkeys(features, "") or grown.chosen(connection, each)
+        told = [grown.read(connection, feature, why) for feature, why in wanted.items()]
     densities = np.asarray(flat, dtype=float).reshape(len(steps), -1)
     for i, step in enumerate(steps):
         step["density_rho"] = spearman(densities[i - 1], densities[i]) if i else None
-    stable = stabilities(densities)
-    stable = stable[~np.isnan(stable)]
-    shown = {"median": 50, "p10": 10, "p90": 90}
-    found = {name: float(np.percentile(stable, q)) if len(stable) else None for name, q in shown.items()}
-    return Emergence(name=session.name, steps=steps, stability=found)
-
-
-def stabilities(densities: Float[np.ndarray, "s f"]) -> Float[np.ndarray, " f"]:
-    """How steadily each feature fires from snapshot to snapshot: the mean of `min(a, b) / max(a, b)`, a and b its
-    densities in two snapshots, one after the other, in at least one of which it fires.
-
-    1 for one that always fires as often, 0 for one that comes and goes; NaN for one that never fires.
-    """
-    before, after = densities[:-1], densities[1:]
-    most = np.maximum(before, after)
-    ratio = np.divide(np.minimum(before, after), most, out=np.full(most.shape, np.nan), where=most > 0)
-    counted = ~np.isnan(ratio)
-    n = counted.sum(axis=0)
-    return np.divide(np.where(counted, ratio, 0).sum(axis=0), n, out=np.full(len(n), np.nan), where=n > 0)
+    stability: dict[str, float | None] = dict(zip(("median", "p10", "p90"), stable, strict=True))
+    return Emergence(name=session.name, steps=steps, stability=stability, features=told)
 
 
 def spearman(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float | None:

@@ -25,6 +25,19 @@ class Code:
         self.spread = np.sqrt(np.maximum(squares - self.mean**2, 0))
 
 
+def jaccard(n_f: Any, n_g: Any, both: Any) -> Any:
+    """`n_fg / (n_f + n_g − n_fg)`: of the tokens on which either fires the share on which both do.
+
+    Of numbers or arrays; n_f and n_g are not both 0.
+    """
+    return both / (np.float64(n_f) + n_g - both)
+
+
+def pmi(n_f: Any, n_g: Any, both: Any, tokens: int) -> Any:
+    """`ln(n_fg · tokens / (n_f n_g))`, in nats; of numbers or arrays above 0."""
+    return np.log(np.float64(both) * tokens / (np.float64(n_f) * n_g))
+
+
 class Pairs(NamedTuple):
     """A feature of one code with those of another that fire on some of the same tokens."""
 
@@ -50,7 +63,7 @@ def blocks(one: Code, other: Code) -> Iterator[tuple[int, int]]:
 def paired(one: Code, other: Code, first: int, last: int) -> Iterator[tuple[int, Pairs]]:
     """Features `first` to `last` of `one`, each with all of `other` that fire with it, both over the same tokens.
 
-    jaccard = n_fg / (n_f + n_g − n_fg)
+    jaccard: `jaccard`
     pearson = (Σ z_f z_g / n − z̄_f z̄_g) / (σ(z_f) σ(z_g)), over all n tokens, silent ones included
     """
     some = one.by_feature[first:last]
@@ -63,8 +76,7 @@ def paired(one: Code, other: Code, first: int, last: int) -> Iterator[tuple[int,
         scale = one.spread[feature] * other.spread[names]
         covariance = products.data[span] / max(1, one.tokens) - one.mean[feature] * other.mean[names]
         pearson = np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
-        jaccard = both / (one.n[feature] + other.n[names].astype(np.float64) - both)
-        yield feature, Pairs(names, both, jaccard, pearson)
+        yield feature, Pairs(names, both, jaccard(one.n[feature], other.n[names], both), pearson)
 
 
 def _ones(code: sparse.csr_matrix) -> sparse.csr_matrix:

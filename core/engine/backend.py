@@ -12,7 +12,7 @@ from core.steering.interventions import Intervention, resolve
 from core.steering.transcript import MadeWith
 
 Loader = Generator[Progress, None, tuple[Any, Any]]
-"""Its return value: the language model and the SAE."""
+"""Its return value: the model, of text or of images, and the SAE."""
 
 
 class Backend(Protocol):
@@ -53,6 +53,7 @@ class ModelBackend:
         import torch
 
         from core.analysis.store import strengths
+        from core.analysis.stores import Stores
         from core.engine import answers
         from core.experiments import run as experiments
         from core.steering import generate
@@ -62,6 +63,7 @@ class ModelBackend:
         self._scales: dict[int, Mapping[str, float | None]] = {}
         self._steering, self._strengths, self._answers = generate, strengths, answers
         self._experiments = experiments
+        self._stores = Stores()
         self._config = session.config().tokens
         self._live = generate.Live()
         self._torch, self._threads = torch, torch.get_num_threads()
@@ -80,7 +82,8 @@ class ModelBackend:
     def generate(
         self, message: protocol.Generate, now: Callable[[], Sequence[Intervention]]
     ) -> Generator[TokenReport | Progress, None, None]:
-        """Baseline and steered text."""
+        """Baseline and steered text. Raises SessionError where the model knows none."""
+        self._session.require(images=False)
         self._scales = {}  # as the database has them now
         self._chat = message.request.chat
         for edits in (message.request, *message.changes):
@@ -93,14 +96,15 @@ class ModelBackend:
     def check(self, interventions: Sequence[Intervention]) -> None:
         """Look up what their units stand for, where it is not known yet, and see that each can be resolved."""
         new = [edit for edit in interventions if edit.feature not in self._scales]
-        self._scales.update(self._strengths(self._session, new) or {})
+        self._scales.update(self._strengths(self._session, new, self._stores.get) or {})
         scales = self._scales if self._session.database_path.is_file() else None
         resolve(interventions, scales, self._sae.d_sae, chat=self._chat)
 
     def answer(self, question: protocol.Question) -> protocol.Answer:
-        """What is asked about texts."""
-        return self._answers.answer(self._model, self._sae, self._session, question)
+        """What is asked about texts or images."""
+        return self._answers.answer(self._model, self._sae, self._session, question, self._stores)
 
     def experiment(self, request: Wanted) -> Generator[Progress | Outcome, None, Any]:
-        """What steering does, measured."""
+        """What steering does, measured. Raises SessionError where the model knows no text."""
+        self._session.require(images=False)
         return self._experiments.run(self._model, self._sae, self._session, request)

@@ -13,6 +13,7 @@ from core.engine import protocol
 from core.engine.process import Process
 from core.errors import EngineError, SaeTuiError
 from core.experiments.requests import Request as Wanted
+from core.image_records import ClassifiedImage, ImageList
 from core.records import Attribution, ConceptFound, FiringToken, Progress, TextReading
 from core.session import Session
 from core.steering.interventions import Intervention, Mode
@@ -146,6 +147,24 @@ class Engine:
         """One feature on each token of each text; `()` where stopped. Raises as `generate`."""
         answer = self._answer(lambda n: protocol.Read(id=n, texts=tuple(texts), feature=feature), protocol.WasRead)
         return answer.readings if answer else ()
+
+    def listing(self) -> ImageList | None:
+        """The images one may walk through; None where stopped. Raises as `generate`."""
+        answer = self._answer(lambda n: protocol.ListImages(id=n), protocol.Listed)
+        return answer and answer.images
+
+    def classified(
+        self, images: Sequence[int], interventions: Sequence[Intervention] = (), *, mode: Mode = "error-kept",
+        top: int = 256,
+    ) -> tuple[ClassifiedImage, ...]:  # fmt: skip
+        """What interventions make of images, by their numbers; `()` where stopped. Raises as `generate`."""
+        answer = self._answer(
+            lambda n: protocol.Classify(
+                id=n, images=tuple(images), interventions=tuple(interventions), mode=mode, top=top
+            ),
+            protocol.Classified,
+        )
+        return answer.images if answer else ()
 
     def experiment(self, request: Wanted) -> Iterator[protocol.Event]:
         """Loading events, Started, more of them with how far it is, a Measured whenever more of it is whole, and Done.

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from core.engine import protocol
 from core.experiments.requests import Request as Wanted
+from core.image_records import ClassifiedImage, ImageList
 from core.records import Attribution, ConceptFound, FiringToken, TextReading
 from core.steering.interventions import Intervention, Mode
 from core.steering.request import GenerationRequest
@@ -46,6 +47,11 @@ class AnyEngine(Protocol):
         system: str = "",
     ) -> Attribution | None: ...
     def reading(self, texts: Sequence[str], feature: int) -> tuple[TextReading, ...]: ...  # noqa: D102
+    def listing(self) -> ImageList | None: ...  # noqa: D102
+    def classified(  # noqa: D102
+        self, images: Sequence[int], interventions: Sequence[Intervention] = (), *, mode: Mode = "error-kept",
+        top: int = 256,
+    ) -> tuple[ClassifiedImage, ...]: ...  # fmt: skip
     def experiment(self, request: Wanted) -> Iterator[protocol.Event]: ...  # noqa: D102
     def change(self, interventions: Sequence[Intervention]) -> bool: ...  # noqa: D102
     def stop(self) -> None: ...  # noqa: D102
@@ -68,7 +74,16 @@ class Readings:
     texts: tuple[TextReading, ...]
 
 
-Told = protocol.Event | tuple[FiringToken, ...] | ConceptFound | Attribution | Readings | Ended
+Told = (
+    protocol.Event
+    | tuple[FiringToken, ...]
+    | ConceptFound
+    | Attribution
+    | Readings
+    | ImageList
+    | ClassifiedImage
+    | Ended
+)
 
 
 class Operator:
@@ -130,6 +145,14 @@ class Operator:
     def reading(self, key: Any, texts: Sequence[str], feature: int) -> None:
         """One feature on each token of each text, told as one Readings, which is empty where stopped."""
         self._question(key, lambda: Readings(feature, self._engine.reading(texts, feature)))
+
+    def listing(self, key: Any) -> None:
+        """The images one may walk through, told as one ImageList; as nothing where stopped."""
+        self._question(key, self._engine.listing)
+
+    def classified(self, key: Any, image: int, interventions: Sequence[Intervention], mode: Mode) -> None:
+        """What interventions make of an image, told as one ClassifiedImage; as nothing where stopped."""
+        self._question(key, lambda: next(iter(self._engine.classified([image], interventions, mode=mode)), None))
 
     def experiment(self, key: Any, request: Wanted) -> None:
         """Measure what steering does; its events are told one by one."""

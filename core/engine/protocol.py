@@ -11,6 +11,7 @@ from typing import get_args
 
 from core.experiments.records import Outcome
 from core.experiments.requests import Request as Wanted
+from core.image_records import ClassifiedImage, ImageList
 from core.plain import made
 from core.records import Attribution, ConceptFound, FiringToken, Progress, TextReading, TokenReport
 from core.steering.interventions import Intervention, Mode
@@ -118,6 +119,26 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListImages:
+    """Which images one may walk through; answered by Listed."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classify:
+    """What interventions make of images; answered by Classified."""
+
+    id: int
+    images: tuple[int, ...]
+    """By their numbers in the data set."""
+    top: int
+    """Features of each, at most."""
+    interventions: tuple[Intervention, ...] = ()
+    mode: Mode = "error-kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """Measure what steering does; answered by Loadings and by a Measured whenever more of it is whole."""
 
@@ -217,6 +238,22 @@ class WasRead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """The images of the test split."""
+
+    id: int
+    images: ImageList
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classified:
+    """The images that were asked for, in their order."""
+
+    id: int
+    images: tuple[ClassifiedImage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What an experiment has found so far; the last is all of it."""
 
@@ -250,10 +287,10 @@ class Pong:
     id: int
 
 
-Question = Tokens | Concept | Attribute | Read
+Question = Tokens | Concept | Attribute | Read | ListImages | Classify
 """A request that is answered by one event."""
 Request = Load | Generate | Change | Question | Experiment | Stop | Ping
-Answer = Firing | Found | Attributed | WasRead
+Answer = Firing | Found | Attributed | WasRead | Listed | Classified
 Event = Loading | Started | Step | Changed | Refused | Answer | Measured | Done | Failed | Pong
 
 _KINDS: dict[str, type[Request | Event]] = {kind.__name__: kind for kind in (*get_args(Request), *get_args(Event))}

@@ -116,7 +116,7 @@ class _Server:
         match message:
             case protocol.Generate():
                 return self._generate(message, backend)
-            case protocol.Tokens() | protocol.Concept() | protocol.Attribute() | protocol.Read():
+            case _ if isinstance(message, protocol.Question):
                 return self._each((backend.answer(question) for question in [message]), lambda answer: [answer])
             case protocol.Experiment():
                 return self._each(backend.experiment(message.request), self._measured)

@@ -10,6 +10,7 @@ from typing import TypeVar
 from core.engine import protocol
 from core.engine.operator import AnyEngine
 from core.experiments.requests import Request as Wanted
+from core.image_records import ClassifiedImage, ImageList
 from core.records import Attribution, ConceptFound, FiringToken, TextReading
 from core.session import Session
 from core.steering.interventions import Intervention, Mode
@@ -113,6 +114,17 @@ class Share:
     def reading(self, texts: Sequence[str], feature: int) -> tuple[TextReading, ...]:
         """As Engine.reading, when its turn comes."""
         return self._answered(lambda: self._used.engine.reading(texts, feature), ())
+
+    def listing(self) -> ImageList | None:
+        """As Engine.listing, when its turn comes."""
+        return self._answered(self._used.engine.listing, None)
+
+    def classified(
+        self, images: Sequence[int], interventions: Sequence[Intervention] = (), *, mode: Mode = "error-kept",
+        top: int = 256,
+    ) -> tuple[ClassifiedImage, ...]:  # fmt: skip
+        """As Engine.classified, when its turn comes."""
+        return self._answered(lambda: self._used.engine.classified(images, interventions, mode=mode, top=top), ())
 
     def experiment(self, request: Wanted) -> Iterator[protocol.Event]:
         """As Engine.experiment, when its turn comes."""

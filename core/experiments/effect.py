@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from core.experiments.intervals import Bootstrap
-from core.experiments.passes import Passes, by_text, cross_entropy, passes
+from core.experiments.passes import Passes, by_text, passes
 from core.experiments.records import Contrast, Effect, Interval, Moved, Shift, Side
 from core.experiments.requests import EffectRequest
 from core.models.language import LanguageModel
@@ -50,11 +50,13 @@ class _Sums:
         self.moved = torch.zeros(n_vocab, dtype=torch.float64)
 
     def add(
-        self, batch: Passes, here: Bool[Tensor, " n"], figures: Sequence[Float[Tensor, " n"]], moved: Tensor
-    ) -> None:
+        self, batch: Passes, here: Bool[Tensor, " n"], figures: Sequence[Float[Tensor, " n"]],
+        moved: Float[Tensor, "m v"],
+    ) -> None:  # fmt: skip
+        """Those of the predictions that are `here`; of these `moved` leaves out where nothing does."""
         for total, values in zip((self.n, self.loss, self.kl, self.target), figures, strict=True):
             total += by_text(torch.where(here, values, 0.0), batch.text, len(total)).numpy()
-        self.moved += moved[here].sum(dim=0, dtype=torch.float64).cpu()
+        self.moved += moved.sum(dim=0, dtype=torch.float64).cpu()
 
 
 class _Feature:
@@ -65,19 +67,21 @@ class _Feature:
         self.everywhere, self.where_fires = _Sums(texts, n_vocab), _Sums(texts, n_vocab)
 
     def add(self, batch: Passes, target: int | None, mode: Mode) -> None:
-        edited = batch.logits([self.drawn.edit], mode)
-        clean, after = batch.clean.log_softmax(dim=1), edited.log_softmax(dim=1)
-        nothing = torch.zeros_like(batch.next, dtype=torch.float64)
-        figures = (
-            nothing + 1,
-            cross_entropy(edited, batch.next) - cross_entropy(batch.clean, batch.next),
-            (clean.exp() * (clean - after)).sum(dim=1, dtype=torch.float64).clamp_min(0),
-            nothing if target is None else (after[:, target] - clean[:, target]).double(),
-        )
-        moved = edited - batch.clean
+        here, logits, [edited] = batch.under([[self.drawn.edit]], mode)
+        clean, after = logits.log_softmax(dim=1), edited.log_softmax(dim=1)
+        following = batch.next[here].unsqueeze(1)
+        loss, kl, follows = (torch.zeros_like(batch.next, dtype=torch.float64) for _ in range(3))
+        loss[here] = clean.gather(1, following)[:, 0].double() - after.gather(1, following)[:, 0].double()
+        kl[here] = (clean.exp() * (clean - after)).sum(dim=1, dtype=torch.float64).clamp_min(0)
+        if target is not None:
+            follows[here] = (after[:, target] - clean[:, target]).double()
+        moved = edited.sub_(logits)
         moved -= moved.mean(dim=1, keepdim=True)
-        self.everywhere.add(batch, torch.ones_like(batch.next, dtype=torch.bool), figures, moved)
-        self.where_fires.add(batch, batch.fires(self.drawn.edit.feature), figures, moved)
+        figures = torch.ones_like(loss), loss, kl, follows
+        every = torch.ones_like(here)
+        self.everywhere.add(batch, every, figures, moved)
+        fires = batch.fires(self.drawn.edit.feature)
+        self.where_fires.add(batch, fires, figures, moved[fires[here]])
 
 
 def effect(

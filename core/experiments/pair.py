@@ -98,23 +98,21 @@ def pair(
 
 
 def _figures(batch: Passes, one: Resolved, other: Resolved, mode: Mode) -> dict[str, Float[Tensor, " n"]]:
-    """Each figure of each prediction."""
-    loss = cross_entropy(batch.clean, batch.next)
-    found: dict[str, Tensor] = {}
-    beyond = torch.zeros_like(batch.clean)
-    for name, edits, sign in (("one", [one], -1), ("other", [other], -1), ("both", [one, other], +1)):
-        logits = batch.logits(edits, mode)
-        found[f"loss_{name}"] = cross_entropy(logits, batch.next) - loss
-        effect = _centred(logits - batch.clean)
-        found[name] = _norm(effect)
-        beyond += sign * effect
-    found["beyond"] = _norm(beyond)
+    """Each figure of each prediction: 0 where the edits have no effect."""
+    here, clean, logits = batch.under([[one], [other], [one, other]], mode)
+    following = batch.next[here]
+    loss = cross_entropy(clean, following)
+    beyond = torch.zeros_like(clean)
+    found = {name: torch.zeros_like(batch.next, dtype=torch.float64) for name in FIGURES}
+    for name, under, sign in zip(("one", "other", "both"), logits, (-1, -1, +1), strict=True):
+        found[f"loss_{name}"][here] = cross_entropy(under, following) - loss
+        effect = under.sub_(clean)
+        effect -= effect.mean(dim=1, keepdim=True)
+        found[name][here] = _norm(effect)
+        beyond.add_(effect, alpha=sign)
+    found["beyond"][here] = _norm(beyond)
     found["loss_beyond"] = found["loss_both"] - found["loss_one"] - found["loss_other"]
     return found
-
-
-def _centred(logits: Float[Tensor, "n v"]) -> Float[Tensor, "n v"]:
-    return logits - logits.mean(dim=1, keepdim=True)
 
 
 def _norm(effect: Float[Tensor, "n v"]) -> Float[Tensor, " n"]:

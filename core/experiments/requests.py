@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from core.errors import UsageError, nearest
 from core.steering.interventions import Intervention, Kind, Mode, Unit
-from core.steering.request import GenerationRequest, Sampling
+from core.steering.request import SAMPLING, GenerationRequest, Sampling
 
 DOSED: tuple[Kind, ...] = ("add", "set", "scale")
 """Kinds of intervention that have a strength to vary."""
@@ -15,7 +15,9 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
 }  # fmt: skip
 """Strengths that are tried where nothing else is said, in units of the feature's max; of scale multiples."""
 MOST_STRENGTHS, MOST_SEEDS = 64, 64
-SAMPLING = Sampling()
+BEGINNING = Sampling()
+SAMPLED = tuple(name for name in SAMPLING if name != "seed")
+"""How the tokens of a dose are chosen; its seeds are several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ class DoseRequest:
     """What the prompt should go on with; None: the target is the feature's own activation on what is generated."""
     tokens: int = 30
     """Generated at each strength by each seed."""
-    sampling: Sampling = SAMPLING
+    sampling: Sampling = BEGINNING
     """Its seed gives way to one after another of `seeds`."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     chat: bool = False

@@ -1,6 +1,5 @@
 """An experiment from a session's model, SAE and database to its outcome: what the command line and the engine run."""
 
-import math
 import random
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -8,6 +7,7 @@ from dataclasses import replace
 from core.analysis.attribution import one_token
 from core.analysis.given import standard
 from core.analysis.store import Store, strengths
+from core.analysis.together import jaccard, pmi
 from core.errors import UsageError
 from core.experiments.dose import dose
 from core.experiments.effect import Drawn, effect
@@ -99,9 +99,8 @@ def _together(session: Session, one: int, other: int) -> Together:
     with Store.open([session]) as store:
         counts = store.together(one, other)
         tokens = int(store.meta()["tokens_counted"])
-    n_one, n_other, n = counts["n_one"], counts["n_other"], counts["n"]
-    either = n_one + n_other - n
+    fired = counts["n_one"], counts["n_other"], counts["n"]
     return Together(
-        n_one=n_one, n_other=n_other, n=n, tokens=tokens, jaccard=n / either if either else None,
-        pmi=math.log(n * tokens / (n_one * n_other)) if n else None,
+        **counts, tokens=tokens, jaccard=float(jaccard(*fired)) if any(fired) else None,
+        pmi=float(pmi(*fired, tokens)) if counts["n"] else None,
     )  # fmt: skip

@@ -7,6 +7,7 @@ at its hook point and lets a function edit them there.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from core.errors import ModelError, UsageError, nearest
 from core.models.bridge import PROBE, boot, hooked, names, native, parts, process, use_native_attention
 from core.processing import Processing
 
+ALL = slice(None)
 Edit = Callable[[Tensor], Tensor]
 """Maps activations `[b t d_in]` to what takes their place."""
 
@@ -150,15 +152,15 @@ class LanguageModel:
 
     @torch.no_grad()
     def split_pass(self, ids: Int[Tensor, "b t"]) -> "SplitPass":
-        """A clean pass over `ids`, after which others with edited activations cost only the upper layers."""
+        """A clean pass over `ids` up to the hook's block, after which others cost only the upper layers."""
         found: list[Tensor] = []
         inputs: list[Tensor] = []
         hooks = [(self.hook, lambda x, hook: found.append(x))]
         if self.layer:
             hooks.append((f"blocks.{self.layer}.hook_resid_pre", lambda x, hook: inputs.append(x)))
         with self.bridge.hooks(fwd_hooks=hooks):
-            logits = self.bridge(ids)
-        return SplitPass(self, ids, self._flat(found[0]), logits, inputs[0] if inputs else None)
+            self.bridge(ids, return_type=None, stop_at_layer=None if self.layer is None else self.layer + 1)
+        return SplitPass(self, ids, self._flat(found[0]), inputs[0] if inputs else None)
 
     @torch.no_grad()
     def unembed(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n v"]:
@@ -176,7 +178,7 @@ class LanguageModel:
         weight, centres = self._final_norm()
         directions = directions - directions.mean(dim=1, keepdim=True) if centres else directions
         logits = (directions * weight) @ self.bridge.W_U.detach().float()
-        return logits - logits.mean(dim=1, keepdim=True)
+        return logits.sub_(logits.mean(dim=1, keepdim=True))
 
     def _final_norm(self) -> tuple[Float[Tensor, " d_model"], bool]:
         """The final norm's weight and whether it centres, found by asking it: layer norm or any RMS norm."""
@@ -236,23 +238,26 @@ class LanguageModel:
 
 
 class SplitPass:
-    """A clean pass, kept at the input of the hook's block.
+    """A clean pass, kept at the input of the hook's block; `x [b t d_in]` are the activations."""
 
-    `x [b t d_in]` are the activations, `logits [b t v]` the clean logits.
-    """
-
-    def __init__(
-        self, model: LanguageModel, ids: Tensor, x: Tensor, logits: Tensor, block_input: Tensor | None
-    ) -> None:
-        self.x, self.logits = x, logits
+    def __init__(self, model: LanguageModel, ids: Tensor, x: Tensor, block_input: Tensor | None) -> None:
+        self.x = x
         self._model, self._ids, self._block_input = model, ids, block_input
 
+    @cached_property
+    def logits(self) -> Float[Tensor, "b t v"]:
+        """The clean logits, once they are asked for."""
+        return self.logits_with(self.x)
+
     @torch.no_grad()
-    def logits_with(self, x: Float[Tensor, "b t d_in"]) -> Float[Tensor, "b t v"]:
-        """The logits where x takes the place of the activations; blocks below the hook's are not run again."""
-        model = self._model
-        with _skipping(model.bridge, model.layer or 0, self._block_input), model._editing(lambda _: x):
-            return model.bridge(self._ids)
+    def logits_with(
+        self, x: Float[Tensor, "r t d_in"], rows: Int[Tensor, " r"] | slice = ALL
+    ) -> Float[Tensor, "r t v"]:
+        """The logits of these rows where x takes the place of their activations; lower blocks are not run again."""
+        model, ids = self._model, self._ids[rows]
+        below = None if self._block_input is None else self._block_input[rows]
+        with _skipping(model.bridge, model.layer or 0, below), model._editing(lambda _: x):
+            return model.bridge(ids)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ Neuronpedia or null, and under the names of their tables the rows of each.
 """
 
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -31,7 +31,8 @@ from typing import Any
 import numpy as np
 
 from core import labels
-from core.analysis import card, probed
+from core.analysis import card, gallery, probed
+from core.analysis.gallery import Gallery
 from core.analysis.probed import Probed
 from core.analysis.store import Store
 from core.curves import Curves
@@ -76,10 +77,6 @@ BINS = 8
 """Of the histogram of densities, to a factor of ten."""
 TOP, LOWER = 8, 2
 """Contexts of a feature: of the strongest, and of each band below."""
-PIECES = "examples logits neighbours coactivations histogram tokens categories emergence alignment correlations"
-"""What a card holds besides a feature's row, as it is in JSON."""
-
-
 SAE = ("model", "hook", "architecture", "d_in", "d_sae", "dtype")
 COUNTS = ("d_in", "d_sae", "tokens", "tokens_counted", "documents", "activations")
 """Of the table `meta`."""
@@ -95,11 +92,12 @@ class Told:
     """How a model's label was tested: the last line of `explanations.jsonl` for the label it has."""
     url: str | None
     """On Neuronpedia."""
+    gallery: Gallery | None
+    """Of a feature of images."""
 
     def to_json(self) -> dict[str, Any]:
         """As in `feature_report.json`."""
-        pieces = {name: [_bare(one) for one in getattr(self.card, name)] for name in PIECES.split()}
-        return {**self.card.row, "url": self.url, **pieces}
+        return {**self.card.to_json(), "url": self.url}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +120,14 @@ def read(session: Session, n: int) -> Generator[Progress, None, Report]:
         chosen = [row[0] for row in store.query(CHOSEN, n).rows]
         said, checks = labels.read(session), _checks(session)
         config = read_json(session.weights_dir() / "cfg.json")
-        told = []
+        told, pictured = [], gallery.there(store)
         for i, feature in enumerate(chosen):
             yield Progress(phase="reading features", done=i, total=n, unit="features")
             found, label = card.read(store, feature, limit=TOP), said.get(feature)
             check = checks.get((feature, label.label)) if label else None
-            told.append(Told(card=found, label=label, check=check, url=neuronpedia_page(config, feature)))
+            url = neuronpedia_page(config, feature)
+            shown = gallery.read(store, feature, limit=TOP) if pictured else None
+            told.append(Told(card=found, label=label, check=check, url=url, gallery=shown))
         probes = probed.kept(session)
         curves = Curves(session.metrics_path)
         curves.read()
@@ -169,7 +169,7 @@ def _summary(session: Session, store: Store, columns: dict[str, np.ndarray]) -> 
         "sae": {name: _number(name, meta.get(name)) for name in SAE},
         "training": {
             "corpus": config.corpus.name,
-            "budget": config.budget.activations,
+            "budget": config.budget.total,
             "activations": trained.get("activations"),
             "steps": trained.get("step"),
             "elapsed_s": trained.get("elapsed_s"),
@@ -224,11 +224,6 @@ def _probe(found: Probed) -> dict[str, Any]:
     names = ("name", "pool", "rule", "active", "specialists", "entropy")
     kinds = [{"name": one.name, "texts": one.texts, "specialists": one.specialists} for one in found.categories]
     return {**{name: getattr(found, name) for name in names}, "texts": len(found.texts), "categories": kinds}
-
-
-def _bare(row: Any) -> dict[str, Any]:
-    """A row as the tables have it."""
-    return {k: v for k, v in row.items() if k != "row"} if isinstance(row, dict) else asdict(row)
 
 
 def _number(name: str, value: str | None) -> Any:

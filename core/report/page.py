@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from core.records import Example
+from core.report import png
 from core.report.facts import LOWER, TOP, Report, contexts, headline
 from core.report.figures import Drawing, cluster_colour, svg
 from core.shown import figure, safe, token
@@ -27,7 +28,14 @@ def html(report: Report, drawings: Sequence[Drawing]) -> str:
         loader=folder, autoescape=True, finalize=_shown, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"figure": figure, "token": token, "percent": _percent, "count": _count}
+    environment.filters |= {
+        "grey": png.grey,
+        "heat": png.signed,
+        "figure": figure,
+        "token": token,
+        "percent": _percent,
+        "count": _count,
+    }
     return environment.get_template("page.html").render(
         report=report,
         summary=report.summary,

@@ -270,6 +270,15 @@ class Thresholded(UnitDecoder):
         """`u · 1[u > θ]`, and nothing that is not positive, should a foreign θ be negative."""
         return u.relu() * (u > self.threshold)
 
+    @torch.no_grad()
+    def encode_sparse(self, x: Float[Tensor, "n d_in"]) -> SparseCode:
+        """The positive entries of `encode(x)`, ordered by row, then feature; no dense code is made."""
+        inside = normalised(x, self.per_token, self.centre)
+        u = self.pre_activations(inside.x)
+        places = flat_nonzero(u > self.threshold.clamp_min(0))
+        row = torch.div(places, self.d_sae, rounding_mode="floor")
+        return SparseCode(row, places - row * self.d_sae, u.flatten()[places] * inside.scale.flatten()[row])
+
     def margins(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
         """`u − θ`."""
         return (u - self.threshold).where(u > 0, -torch.inf)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from core.sae.base import SAE, Losses, Thresholded, losses, squared_error
+from core.sae.base import Losses, Thresholded, losses, squared_error
 from core.sae.sparse_ops import Encoder, SparseEntries, flat_nonzero
 from core.sae.topk import TopK
 
@@ -34,8 +34,6 @@ class BatchTopK(Thresholded, TopK):
     ) -> None:
         super().__init__(d_in, d_sae, k, aux_coefficient=aux_coefficient, apply_b_dec_to_input=apply_b_dec_to_input)
         self.register_buffer("threshold", torch.zeros(()))
-
-    encode_sparse = SAE.encode_sparse
 
     def losses(self, x: Float[Tensor, "n d_in"], *, dead: Bool[Tensor, " d_sae"], warmth: float) -> Losses:
         """`mean_t Σ_d (x̂ − x)²` + TopK's auxiliary loss, with `warm_k` largest on average. Moves the threshold."""

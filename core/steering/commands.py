@@ -10,7 +10,7 @@ from typing import Any
 
 from core.errors import UsageError, nearest
 from core.steering.interventions import AT, MODES, NAMES, Intervention, from_command
-from core.steering.places import checked_where
+from core.steering.places import IN_IMAGES, checked_where
 from core.steering.request import SAMPLING, GenerationRequest, Sampling
 
 Words = tuple[tuple[str, str], ...]
@@ -42,6 +42,8 @@ WORDS: Mapping[str, Words] = {
     "seed": (("0", "the first"), ("1", "another draw")),
     "tokens": (("60", "a paragraph"), ("200", "a page")),
     "rewind": (("1", "the last token"), ("10", "the last ten")),
+    "image": (("0", "the first of the data set"),),
+    "label": tuple((str(label), f"a {label}") for label in range(10)),
 }
 """What may stand for an argument, or for the strength of a kind of intervention, with what it means."""
 
@@ -114,7 +116,7 @@ COMMANDS: Mapping[str, Command] = {
     "add": Command(("feature", "strength"), "add to the feature, also where it is silent"),
     "set": Command(("feature", "strength"), "hold the feature at a value"),
     "cap": Command(("feature", "strength"), "let the feature be no more than a value"),
-    "mean-ablate": Command(("feature",), "hold the feature at its mean over all text"),
+    "mean-ablate": Command(("feature",), "hold the feature at its mean over the analysis"),
     "scale": Command(("feature", "strength"), "the same as /amplify"),
     "where": Command(("where",), "where interventions hold: all, or that of one feature"),
     "clear": Command((), "take all interventions away"),
@@ -135,16 +137,29 @@ COMMANDS: Mapping[str, Command] = {
     "system": Command(("text",), "the system prompt of a chat; without text: none"),
     "recipe": Command(("name",), "take a recipe's interventions and settings"),
     "save": Command(("name",), "save interventions, prompt and settings as a recipe"),
+    "image": Command(("number",), "to the image of this number"),
+    "label": Command(("number",), "to the next image of this label"),
 }
-ACTIONS = ("clear", "undo", "redo", "find", "rewind", "fork", "recipe", "save")
+ACTIONS = ("clear", "undo", "redo", "find", "rewind", "fork", "recipe", "save", "image", "label")
+OF_IMAGES = ("image", "label")
+"""Commands that are for images alone."""
+OF_TEXT = ("rewind", "fork", *(n.replace("_", "-") for n in SAMPLING), "tokens", "chat", "system")
+"""Those that are for text alone."""
 TAKES = {"number": "a number", "mode": "a mode", "switch": "on or off", "name": "a name", "words": "words"}
 SETTINGS = tuple(name.replace("-", "_") for name in COMMANDS if name not in NAMES and name not in ACTIONS)
 """The names that a Setting may have."""
 assert set(NAMES) < set(COMMANDS)
 
 
-def parsed(line: str, *, where: str = "everywhere") -> Intervention | Setting | Placed | Action:
-    """What a line asks for; `where` is the place of an intervention that names none.
+def commands_for(*, images: bool) -> dict[str, Command]:
+    """The commands there are for images, or for text."""
+    return {name: command for name, command in COMMANDS.items() if name not in (OF_TEXT if images else OF_IMAGES)}
+
+
+def parsed(
+    line: str, *, where: str = "everywhere", images: bool = False
+) -> Intervention | Setting | Placed | Action:  # fmt: skip
+    """What a line asks for; `where` is the place of an intervention that names none, `images`: no text is steered.
 
     Raises UsageError, with the nearest name for one that there is not.
     """
@@ -155,7 +170,10 @@ def parsed(line: str, *, where: str = "everywhere") -> Intervention | Setting | 
     if name in NAMES:
         return from_command(line, where=where)
     if name not in COMMANDS:
-        raise UsageError(f"there is no command {head!r}", hint=nearest(name, COMMANDS))
+        raise UsageError(f"there is no command {head!r}", hint=nearest(name, commands_for(images=images)))
+    if name not in commands_for(images=images):
+        other, kind = ("text", "images") if images else ("images", "text")
+        raise UsageError(f"{head} is for {other}", hint=f"the model of this session reads {kind}")
     if name == "where":
         return _place(words)
     command = COMMANDS[name]
@@ -181,17 +199,18 @@ def checked_setting(name: str, value: Any) -> Any:
     raise UsageError(f"{value!r} is no {name}")
 
 
-def completion(line: str) -> Completion:
-    """How a line, typed this far, may go on."""
+def completion(line: str, *, images: bool = False) -> Completion:
+    """How a line, typed this far, may go on; `images`: no text is steered."""
+    commands = commands_for(images=images)
     *before, word = line.split(" ")
     begin = len(line) - len(word)
     words = [w for w in before if w]
     if not words:
         wanted = word.removeprefix("/").lower()
-        names = [n for n in COMMANDS if n.startswith(wanted)] or [n for n in COMMANDS if wanted in n]
-        return Completion(begin, word, tuple(Candidate(f"/{n}", COMMANDS[n].help) for n in names))
+        names = [n for n in commands if n.startswith(wanted)] or [n for n in commands if wanted in n]
+        return Completion(begin, word, tuple(Candidate(f"/{n}", commands[n].help) for n in names))
     name = words[0].removeprefix("/")
-    arguments = COMMANDS[name].arguments if name in COMMANDS else ()
+    arguments = commands[name].arguments if name in commands else ()
     if arguments == ("words",):
         begin = line.index(words[0]) + len(words[0]) + 1
         return Completion(begin, line[begin:], (), feature=True)
@@ -199,10 +218,10 @@ def completion(line: str) -> Completion:
         one = words[1:2] if words[1:2] and words[1].isdecimal() else []
         if not one and word.isdecimal():
             return Completion(begin, word, (), feature=True)
-        return _place_completion(begin, word) if len(words) == 1 + len(one) else Completion(begin, word, ())
+        return _place_completion(begin, word, images) if len(words) == 1 + len(one) else Completion(begin, word, ())
     if name in NAMES and AT in word:
         at = word.index(AT) + 1
-        return _place_completion(begin + at, word[at:])
+        return _place_completion(begin + at, word[at:], images)
     if len(words) > len(arguments):
         return Completion(begin, word, ())
     argument = arguments[len(words) - 1]
@@ -211,11 +230,12 @@ def completion(line: str) -> Completion:
     return Completion(begin, word, candidates, feature=argument == "feature", recipe=argument == "name")
 
 
-def _place_completion(begin: int, where: str) -> Completion:
+def _place_completion(begin: int, where: str, images: bool) -> Completion:
     """How a place goes on that begins at `begin`: its last condition."""
     *others, word = where.split(",")
-    known = [(w, note) for w, note in WORDS["where"] if w.startswith(word) and w not in others]
-    candidates = tuple(Candidate(w, note) for w, note in known if not others or w != "everywhere")
+    there = [(w, note) for w, note in WORDS["where"] if w.startswith(word) and w not in others]
+    there = [(w, note) for w, note in there if not images or w.rstrip(":") in IN_IMAGES]
+    candidates = tuple(Candidate(w, note) for w, note in there if not others or w != "everywhere")
     return Completion(begin + len(where) - len(word), word, candidates)
 
 
@@ -239,6 +259,8 @@ def _value(name: str, word: str) -> Any:
         raise UsageError(f"{word!r} is {wrong}", hint=usage) from None
     if name == "rewind" and (not isinstance(value, int) or value < 1):
         raise UsageError(f"cannot take {word} tokens back", hint="give a whole number from 1")
+    if name in OF_IMAGES and (not isinstance(value, int) or value < 0):
+        raise UsageError(f"{word!r} is no {name}", hint="give a whole number from 0")
     return value if name in ACTIONS else checked_setting(name.replace("-", "_"), value)
 
 

@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from core.errors import RunError, UsageError
+from core.errors import UsageError
+from core.models.digits import ImageClassifier
 from core.models.language import LanguageModel, TextTokenizer
 from core.options import TokensConfig
 from core.records import NextToken, Progress, TokenChoice, TokenReport
 from core.sae.base import SAE
-from core.steering.interventions import Intervention, Resolved, Scales, resolve
+from core.steering.interventions import Intervention, Resolved, Scales, resolve, too_strong
 from core.steering.prompts import read
 from core.steering.request import GenerationRequest
 from core.steering.rows import Rows
@@ -130,7 +131,7 @@ def _reread(
         rows.take(tokens)
 
 
-def made_with(model: LanguageModel, session: str, sae: str) -> MadeWith:
+def made_with(model: LanguageModel | ImageClassifier, session: str, sae: str) -> MadeWith:
     """What a transcript made in this process, for the session of this name, must record; `sae` is the SAE's digest."""
     return MadeWith(
         model=model.name,
@@ -225,11 +226,7 @@ def _logprobs(
     """ln softmax at temperature 1. Raises RunError where it is not a number."""
     logprobs = logits.log_softmax(dim=1)
     if logprobs.isnan().any():
-        edits = "; ".join(i.describe() for i in interventions if i.enabled)
-        raise RunError(
-            f"at token {index} the model's output is no longer a number{f', under: {edits}' if edits else ''}",
-            hint="an intervention is too strong: lower its strength",
-        )
+        raise too_strong(interventions, f"at token {index} ")
     return logprobs
 
 

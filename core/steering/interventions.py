@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from core.errors import QueryError, UsageError, nearest
+from core.errors import QueryError, RunError, UsageError, nearest
 from core.steering.places import EVERYWHERE, checked_where, condition, place, words
 
 Kind = Literal["ablate", "mean-ablate", "scale", "set", "add", "cap"]
@@ -220,6 +220,15 @@ def in_raw(interventions: Iterable[Intervention], scales: Scales | None) -> tupl
             item, kind="set" if item.kind == "mean-ablate" else item.kind, value=_raw(item, scales), unit="raw"
         )
         for item in interventions
+    )
+
+
+def too_strong(edits: Iterable[Intervention], at: str = "") -> RunError:
+    """What to say where the model's output is no number under these; `at` is the place, where one is known."""
+    under = "; ".join(edit.describe() for edit in edits if edit.enabled)
+    return RunError(
+        f"{at}the model's output is no longer a number{f', under: {under}' if under else ''}",
+        hint="an intervention is too strong: lower its strength",
     )
 
 

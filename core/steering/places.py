@@ -24,6 +24,8 @@ from core.errors import UsageError, nearest
 EVERYWHERE = "everywhere"
 SIDES = ("prompt", "generated")
 ROLES = ("user", "assistant", "system")
+IN_IMAGES = (EVERYWHERE, "firing", "while")
+"""Conditions that ask for activations alone, as far as they are the same in all of a kind."""
 KNOWN = (EVERYWHERE, *SIDES, "from:N", "until:N", *(f"role:{role}" for role in ROLES), "firing", "while:F>V")
 
 _BOUND = re.compile(r"(from|until):(\d{1,18})", re.ASCII)
@@ -93,6 +95,14 @@ def checked_where(where: str) -> str:
     where = "".join(where.split())
     place(where)
     return where
+
+
+def require_no_text(where: str) -> None:
+    """Raise UsageError for a place in a text, where there is none: of an image activations alone are known."""
+    if place(where).knows_text:
+        raise UsageError(
+            f"{where!r} is a place in a text, not in an image", hint="in images: everywhere, firing, while:F>V"
+        )
 
 
 def words(where: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from core.errors import UsageError
 from core.steering.commands import Action, Placed, checked_setting, parsed
 from core.steering.interventions import AT, WITH_UNITS, Intervention, Scales, written
-from core.steering.places import EVERYWHERE
+from core.steering.places import EVERYWHERE, require_no_text
 from core.steering.request import SAMPLING, GenerationRequest, Sampling
 
 STEP = 0.25
@@ -40,10 +40,12 @@ class Plan:
     settings: dict[str, Any] = field(default_factory=lambda: dict(SETTINGS))
     past: list[State] = field(default_factory=list)
     future: list[State] = field(default_factory=list)
+    images: bool = False
+    """It is for images: nothing in it is about text. Its changes raise UsageError for a place in a text."""
 
     def do(self, line: str) -> str | Action:
         """Do what a line asks for, and say what that was; an Action is the asker's to do. Raises UsageError."""
-        asked = parsed(line, where=self.settings["where"])
+        asked = parsed(line, where=self.settings["where"], images=self.images)
         if isinstance(asked, Intervention):
             held = self.of(asked.feature)
             edit = replace(asked, where=held.where) if held and AT not in line else asked
@@ -129,12 +131,15 @@ class Plan:
             sampling=self.sampling, chat=settings["chat"], system=settings["system"] if settings["chat"] else "",
         )  # fmt: skip
 
+    def on_image(self, session: str, image: int) -> str:
+        """The shell command that does the same to an image."""
+        mode = self.settings["mode"]
+        words = ["sae-tui", "steer", session, "--image", str(image), *self._options()]
+        return shlex.join([*words, *(["--mode", mode] if mode != SETTINGS["mode"] else [])])
+
     def command_line(self, session: str, prompt: str) -> str:
         """The shell command that generates the same."""
-        words = ["sae-tui", "steer", session, "--prompt", prompt]
-        for edit in self.interventions:
-            if edit.enabled:
-                words += edit.to_option()
+        words = ["sae-tui", "steer", session, "--prompt", prompt, *self._options()]
         for name, value in self.settings.items():
             told = name in ALWAYS or (value != SETTINGS[name] and name != "where")
             if told and (name != "system" or self.settings["chat"]):
@@ -146,13 +151,16 @@ class Plan:
         return {"interventions": [i.to_json() for i in self.interventions], "settings": dict(self.settings)}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Plan":
+    def from_json(cls, values: Mapping[str, Any], *, images: bool = False) -> "Plan":
         """A plan as `to_json` left it, now or in an older version; what cannot be read of it is left out."""
-        plan = cls()
+        plan = cls(images=images)
         settings, found = values.get("settings"), values.get("interventions")
         for name, value in settings.items() if isinstance(settings, dict) else ():
             with contextlib.suppress(UsageError):
-                plan.settings[name] = checked_setting(name, value)
+                value = checked_setting(name, value)
+                if images and name == "where":
+                    require_no_text(value)
+                plan.settings[name] = value
         for item in found if isinstance(found, list) else ():
             with contextlib.suppress(UsageError, TypeError):
                 plan.put(Intervention.from_json(item))
@@ -171,10 +179,18 @@ class Plan:
             case _:
                 return asked
 
+    def _options(self) -> list[str]:
+        """The options of the command line that ask for what is on."""
+        return [word for edit in self.interventions if edit.enabled for word in edit.to_option()]
+
     def _be(self, interventions: Sequence[Intervention], settings: dict[str, Any] | None = None) -> None:
+        settings = settings or dict(self.settings)
+        if self.images:
+            for where in (settings["where"], *(edit.where for edit in interventions)):
+                require_no_text(where)
         self.past.append((self.interventions, self.settings))
         self.future.clear()
-        self.interventions, self.settings = tuple(interventions), settings or dict(self.settings)
+        self.interventions, self.settings = tuple(interventions), settings
 
     def _go(self, there: list[State], back: list[State]) -> bool:
         if not there:

@@ -6,6 +6,8 @@ On a fixed sample of S activations, the first that the run trains on, after step
     mean         Σ z_j / n_j; NULL where n_j = 0
     drift        1 − cos(d_j(t), d_j(t′)), d_j the decoder row and t′ the snapshot before; NULL at the first one
     drift_final  1 − cos(d_j(t), d_j(T)), T the last step
+    jaccard      |A(t) ∩ A(t′)| / |A(t) ∪ A(t′)|, A the activations on which z_j > 0; NULL at the first one, and where
+                 it fired on none at both steps
 
 z and d are those of the SAE as a checkpoint of that step keeps it, which takes raw activations. Both drifts are NULL
 where a row is 0, and right to some 1e-5, for rows are kept in half precision. During a training there are in the
@@ -13,23 +15,28 @@ session's folder:
 
     snapshots/sample.safetensors   x [S d_in], float32
     snapshots/<step>.safetensors   density, mean [d_sae], float32 (mean 0 where n_j = 0); rows [d_sae d_in], float16:
-                                   d_j / ‖d_j‖
+                                   d_j / ‖d_j‖; fired [d_sae S/8], uint8: a bit for each activation, 1 where z_j > 0
+    snapshots/<step>/              of a small model, as those of images are: the SAE itself, as a checkpoint has it
 
-and at its end `snapshots.parquet` alone: step, feature, density, mean, drift, drift_final. It is made from the files,
-so that a training which went on after a stop leaves the bits of one that was never stopped.
+and at its end `snapshots.parquet`: step, feature, density, mean, drift, drift_final, jaccard; of the rest the SAEs
+stay. It is made from the files, so that a training which went on after a stop leaves the bits of one that was never
+stopped.
 """
 
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from core.sae import files
 from core.sae.base import SAE
 from core.session import Session
 from core.storage import replacing
@@ -43,24 +50,35 @@ ROWS = 4_096
 """Decoder rows compared at once, in float64."""
 SCHEMA = pa.schema(
     [("step", pa.int32()), ("feature", pa.int32())]
-    + [(name, pa.float32()) for name in ("density", "mean", "drift", "drift_final")]
+    + [(name, pa.float32()) for name in ("density", "mean", "drift", "drift_final", "jaccard")]
 )
 
 
 class Snapshots:
     """The snapshots of one training: after its first step, every `every` steps, and after its last."""
 
-    def __init__(self, session: Session, device: torch.device, batches: keep.Source, *, every: int, step: int) -> None:
-        """`step` is where the training goes on from: what was taken after it is removed, for it comes again."""
-        self._session, self._device, self._batches = session, device, batches
+    def __init__(
+        self, session: Session, device: torch.device, batches: keep.Source, *, every: int, step: int,
+        kept_with: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """`step` is where the training goes on from: what was taken after it is removed, for it comes again.
+
+        `kept_with` is what the file of an SAE tells of its run, where the SAEs themselves are kept.
+        """
+        self._session, self._device, self._batches, self._kept_with = session, device, batches, kept_with
         self._every, self._step, self._taken = every, step, 0
         """The last step seen, and the last one taken."""
         self._sample: Tensor | None = None
         self._unwritten: dict[str, dict[str, Tensor]] = {}
         """Of each file that the disk has not taken yet."""
+        self._unsaved: dict[str, SAE] = {}
+        """Of each folder."""
         for late in _steps(session):
             if late > step:
                 (session.snapshots_dir / f"{late}.safetensors").unlink()
+        for late in session.snapshot_steps():
+            if late > step:
+                shutil.rmtree(session.snapshots_dir / str(late))
         if kept := _steps(session):
             self._taken = kept[-1]
             self._sample = load_file(session.snapshots_dir / "sample.safetensors")["x"].to(device)
@@ -73,6 +91,9 @@ class Snapshots:
 
     def flush(self) -> None:
         """Write what waits, as no checkpoint may be ahead of its snapshots. Raises OSError where the disk is full."""
+        for name, sae in list(self._unsaved.items()):
+            files.save(sae, self._session.snapshots_dir / name, self._kept_with or {})
+            del self._unsaved[name]
         for name, tensors in list(self._unwritten.items()):
             with replacing(self._session.snapshots_dir / f"{name}.safetensors") as beside:
                 beside.write_bytes(save(tensors))
@@ -89,13 +110,23 @@ class Snapshots:
         return load_file(self._session.snapshots_dir / f"{self._step}.safetensors")["density"].tolist()
 
     def forget(self) -> None:
-        """Remove what the table was made from."""
-        shutil.rmtree(self._session.snapshots_dir, ignore_errors=True)
+        """Remove what the table was made from, but for the SAEs."""
+        kept = [str(step) for step in self._session.snapshot_steps()]
+        if not kept:
+            shutil.rmtree(self._session.snapshots_dir, ignore_errors=True)
+            return
+        for path in self._session.snapshots_dir.iterdir():
+            if path.is_file():
+                path.unlink()
+            elif path.name not in kept:  # left half written by a process that was killed
+                shutil.rmtree(path, ignore_errors=True)
 
     def _take(self, sae: SAE) -> None:
         if self._sample is None:
             self._sample = _leaving(self._batches)
             self._unwritten["sample"] = {"x": self._sample.cpu()}
+        if self._kept_with is not None:
+            self._unsaved[str(self._step)] = sae
         self._unwritten[str(self._step)] = measured(sae.to(self._device), self._sample)
         self._taken = self._step
         with contextlib.suppress(OSError):  # tried again before the next checkpoint, which then says it
@@ -107,8 +138,12 @@ def measured(sae: SAE, x: Float[Tensor, "n d_in"]) -> dict[str, Tensor]:
     """What a snapshot holds of `sae`, on the activations `x`."""
     n = torch.zeros(sae.d_sae, dtype=torch.long, device=x.device)
     total = torch.zeros(sae.d_sae, dtype=torch.float64, device=x.device)
-    for part in x.split(max(1, ENTRIES // sae.d_sae)):
+    fired = []
+    for part in x.split(max(8, ENTRIES // sae.d_sae // 8 * 8)):  # whole bytes of bits
         code = sae.encode_sparse(part)
+        active = torch.zeros(sae.d_sae, len(part), dtype=torch.bool, device=x.device)
+        active[code.feature, code.row] = True
+        fired.append(np.packbits(active.cpu().numpy(), axis=1))
         n += code.feature.bincount(minlength=sae.d_sae)
         total += code.feature.bincount(code.value.double(), minlength=sae.d_sae)
     rows = sae.W_dec / sae.W_dec.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
@@ -116,6 +151,7 @@ def measured(sae: SAE, x: Float[Tensor, "n d_in"]) -> dict[str, Tensor]:
         "density": (n / len(x)).cpu(),
         "mean": (total / n.clamp_min(1)).float().cpu(),
         "rows": rows.half().cpu(),
+        "fired": torch.from_numpy(np.concatenate(fired, axis=1)),
     }
 
 
@@ -127,6 +163,13 @@ def drift(one: Float[Tensor, "d_sae d_in"], other: Float[Tensor, "d_sae d_in"]) 
         norms = ((a * a).sum(dim=1) * (b * b).sum(dim=1)).sqrt()  # in this order a row's drift from itself is 0
         found.append((1 - (a * b).sum(dim=1) / norms).clamp_min(0))
     return torch.cat(found).float()
+
+
+def jaccard(one: UInt8[Tensor, "d_sae bytes"], other: UInt8[Tensor, "d_sae bytes"]) -> Float[Tensor, " d_sae"]:
+    """`|A ∩ B| / |A ∪ B|` of each two rows of bits; NaN where neither has any."""
+    a, b = one.numpy(), other.numpy()
+    both, either = (np.bitwise_count(bits).sum(axis=1, dtype=np.float32) for bits in (a & b, a | b))
+    return torch.from_numpy(np.divide(both, either, out=np.full_like(both, np.nan), where=either > 0))
 
 
 def _leaving(batches: keep.Source) -> Float[Tensor, "n d_in"]:
@@ -158,12 +201,15 @@ def _groups(session: Session, steps: list[int]) -> Iterator[pa.Table]:
     for before, step in zip([None, *steps], steps, strict=False):
         found = read(step)
         d_sae = len(found["rows"])
+        earlier = None if before is None else read(before)
+        unknown = torch.full((d_sae,), torch.nan)
         columns = {
             "step": torch.full((d_sae,), step, dtype=torch.int32),
             "feature": torch.arange(d_sae, dtype=torch.int32),
             "density": found["density"],
             "mean": torch.where(found["density"] > 0, found["mean"], torch.nan),
-            "drift": torch.full((d_sae,), torch.nan) if before is None else drift(found["rows"], read(before)["rows"]),
+            "drift": unknown if earlier is None else drift(found["rows"], earlier["rows"]),
             "drift_final": drift(found["rows"], last),
+            "jaccard": unknown if earlier is None else jaccard(found["fired"], earlier["fired"]),
         }
         yield pa.table([pa.array(column.numpy(), from_pandas=True) for column in columns.values()], schema=SCHEMA)

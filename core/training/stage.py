@@ -6,6 +6,7 @@ what is made of the records on their way, and what happens to the SAE that comes
 
 import contextlib
 import json
+import operator
 from collections.abc import Generator, Iterator
 from dataclasses import asdict
 
@@ -13,6 +14,7 @@ import torch
 
 from core import device, estimate
 from core.config import RunConfig
+from core.image_facts import CLASSIFIER
 from core.jobs import Record
 from core.models.load import Loader
 from core.processing import made_by
@@ -64,7 +66,10 @@ def trained(
         yield from _trained_beside(session, sae, config, batches, start, resumed, among)
         return
     made: SAE | None = None
-    taken = snapshots.Snapshots(session, place, batches, every=config.training.snapshot_every_steps, step=done)
+    taken = snapshots.Snapshots(
+        session, place, batches, every=config.training.snapshot_every_steps, step=done,
+        kept_with=_metadata(config, None) if config.model.reads_images else None,
+    )  # fmt: skip
 
     def save(step: int, sae: SAE, state: checkpoint.State) -> None:
         nonlocal trained, done, made
@@ -162,8 +167,11 @@ def _read_by_training(
     return cached.CachedActivations(config, there, place, among), place, there.d_in
 
 
-def _metadata(config: RunConfig, trained: int) -> dict[str, object]:
-    """What SAELens' `cfg.json` tells of a run, in its names; of own activations, neither model nor hook point."""
+def _metadata(config: RunConfig, trained: int | None) -> dict[str, object]:
+    """What SAELens' `cfg.json` tells of a run, in its names; of own activations, neither model nor hook point.
+
+    `trained` is None where it is not known on how many activations.
+    """
     if config.training.source:
         return {
             "model_name": "",
@@ -172,6 +180,7 @@ def _metadata(config: RunConfig, trained: int) -> dict[str, object]:
             "training_activations": trained,
             "training_architecture_details": config.sae.model_dump(exclude_none=True),
         }
+    classifier = {field: operator.attrgetter(field)(config) for field in CLASSIFIER}
     return {
         "model_name": config.model.name,
         "hook_name": config.model.hook,
@@ -185,4 +194,5 @@ def _metadata(config: RunConfig, trained: int) -> dict[str, object]:
         "seqpos_slice": [1 if config.tokens.skip_first else 0, None],
         "training_activations": trained,
         "training_architecture_details": config.sae.model_dump(exclude_none=True),
+        **({"classifier": classifier} if config.model.reads_images else {}),
     }

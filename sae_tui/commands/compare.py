@@ -69,9 +69,12 @@ def run(args: argparse.Namespace) -> int:
     if way:
         _print_way(sessions, way)
     for name, found in beaten.items():
-        print(f"\n{name}: what it has to beat at {found[0].l0:.1f} active features, on text it was not fitted on")
-        rows = ((BASELINES[b.name], b.fvu, b.l0, b.token_entropy) for b in found)
-        table(("", "FVU", "L0", "token entropy"), rows, left=("",))
+        print(f"\n{name}: what it has to beat at {found[0].l0:.1f} active features, on what it was not fitted on")
+        columns = {"FVU": "fvu", "L0": "l0", "token entropy": "token_entropy"}
+        if found[0].recon_acc is not None:
+            columns["accuracy"] = "recon_acc"
+        rows = ((BASELINES[b.name], *(getattr(b, field) for field in columns.values())) for b in found)
+        table(("", *columns), rows, left=("",))
     return 0
 
 

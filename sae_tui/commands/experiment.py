@@ -11,21 +11,31 @@ from core.analysis.given import gathered
 from core.errors import UsageError
 from core.experiments.kept import save, to_json
 from core.experiments.records import Dose, Outcome
-from core.experiments.requests import DOSED, STRENGTHS, DoseRequest, EffectRequest, Limits, PairRequest, Request
+from core.experiments.requests import (
+    BEGINNING,
+    DOSED,
+    SAMPLED,
+    STRENGTHS,
+    DoseRequest,
+    EffectRequest,
+    Limits,
+    PairRequest,
+    Request,
+)
 from core.session import Session
-from core.steering.interventions import NAMES, UNITS, WITHOUT_STRENGTH, from_option
-from core.steering.request import Sampling
+from core.steering.interventions import UNITS, from_option
 from sae_tui.commands.output import as_json, session_of, table, watched
+from sae_tui.commands.steering_options import add_edits, add_sampling, sampling_of
 from sae_tui.commands.texts import add_texts, names
 
 KINDS = {
-    "dose": "what a feature's strength does to a target, what it costs, and which strengths are of use",
-    "pair": "what edits of two features do beyond what each does",
+    "dose": "a sweep of strengths: what they do to a target, what they cost, and which strengths are of use",
+    "pair": "interference: what edits of two features do beyond what each does",
     "effect": "what an edit of a feature changes over texts, beside that of another one of like density",
 }
 OF_DOSE = {
-    "prompt", "feature", "strengths", "kind", "unit", "where", "tokens", "temperature", "seeds", "limit", "rows",
-    "chat", "system",
+    "prompt", "feature", "strengths", "kind", "unit", "where", "tokens", "seeds", "limit", "rows", "chat", "system",
+    *SAMPLED,
 }  # fmt: skip
 OF_TEXTS = {"edits", "texts", "text"}
 TAKEN = {
@@ -55,19 +65,14 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     dose.add_argument("--unit", choices=tuple(UNITS.values()), help="of strengths, but of scale's (max)")
     dose.add_argument("--where", help="where interventions hold, as steer has it (everywhere)")
     dose.add_argument("--tokens", type=int, help="how many to generate at each strength (30)")
-    dose.add_argument("--temperature", type=float, help="0: the likeliest token, always (0.7)")
+    add_sampling(dose, BEGINNING, SAMPLED)
     dose.add_argument("--seeds", type=int, metavar="N", help="texts at each strength (5)")
     dose.add_argument("--limit", action="append", metavar="NAME=V", help=f"of use is within: {', '.join(LIMITS)}")
     dose.add_argument("--rows", type=int, metavar="N", help="strengths in one batch at most (32)")
     dose.add_argument("--chat", action="store_true", default=None, help="the prompt is a turn of a chat")
     dose.add_argument("--system", metavar="TEXT", help="the chat's system prompt")
-    over = verb.add_argument_group("pair, effect")
-    for kind in NAMES:
-        words = "ID" if kind in WITHOUT_STRENGTH else "ID=V"
-        over.add_argument(
-            f"--{kind}", dest="edits", action="append", type=lambda text, kind=kind: (kind, text), metavar=words,
-            help="what is done, as steer has it; pair takes two" if kind == "ablate" else None,
-        )  # fmt: skip
+    over = verb.add_argument_group("pair, effect", "what is done, as steer has it: pair takes two of these")
+    add_edits(over)
     add_texts(verb)
     over.add_argument("--seed", type=int, help="effect: of the draw of the other feature (0)")
     over.add_argument("--like", type=float, metavar="X", help="effect: its density is within this factor (1.5)")
@@ -96,7 +101,7 @@ def _measured(session: Session, request: Request) -> Outcome:
     found: Outcome | None = None
 
     def work() -> Iterator[Any]:
-        model, sae = yield from flow.load_engine(session)
+        model, sae = yield from flow.load_text(session)
         yield from experiments.run(model, sae, session, request)
 
     try:
@@ -115,8 +120,9 @@ def _asked(args: argparse.Namespace) -> Request:
     taken = TAKEN[args.kind_of]
     given = {name: value for name in set().union(*TAKEN.values()) if (value := getattr(args, name)) not in (None, [])}
     for name in given.keys() - taken:
-        option = "interventions" if name == "edits" else f"--{name}"
-        raise UsageError(f"experiment {args.kind_of} has no use for {option}", hint=f"it takes {_options(taken)}")
+        raise UsageError(
+            f"experiment {args.kind_of} has no use for {_options([name])}", hint=f"it takes {_options(taken)}"
+        )
     if args.kind_of == "dose":
         return _dose_asked(given)
     edits = [from_option(kind, text) for kind, text in given.pop("edits", [])]
@@ -140,9 +146,8 @@ def _dose_asked(given: dict[str, Any]) -> DoseRequest:
         "features": tuple(given.pop("feature")),
         "strengths": _numbers(given.pop("strengths")) if "strengths" in given else STRENGTHS[kind],
         "limits": _limits(given.pop("limit", [])),
+        "sampling": sampling_of(given, BEGINNING),
     }
-    if "temperature" in given:
-        values["sampling"] = replace(Sampling(), temperature=given.pop("temperature"))
     if "seeds" in given:
         values["seeds"] = tuple(range(given.pop("seeds")))
     return DoseRequest(**values, **given)
@@ -169,7 +174,8 @@ def _limits(given: Iterable[str]) -> Limits:
 
 
 def _options(names_: Iterable[str]) -> str:
-    return ", ".join("interventions" if name == "edits" else f"--{name}" for name in sorted(names_))
+    shown = ("interventions" if name == "edits" else f"--{name.replace('_', '-')}" for name in sorted(names_))
+    return ", ".join(shown)
 
 
 def _print(session: Session, outcome: Outcome) -> None:

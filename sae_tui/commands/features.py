@@ -155,14 +155,7 @@ def feature(args: argparse.Namespace) -> int:
         found = card.read(store, args.id, limit=args.limit)
         pictured = gallery.read(store, args.id, limit=args.limit) if gallery.there(store) else None
     if args.json:
-        as_json({
-            **({} if pictured is None else {"gallery": asdict(pictured)}),
-            **found.row, "examples": [asdict(e) for e in found.examples], "logits": found.logits,
-            "neighbours": _alone(found.neighbours), "coactivations": _alone(found.coactivations),
-            "histogram": found.histogram, "tokens": found.tokens, "categories": found.categories,
-            "emergence": found.emergence, "logit_histogram": found.logit_histogram, "alignment": found.alignment,
-            "correlations": found.correlations,
-        })  # fmt: skip
+        as_json(found.to_json() | ({} if pictured is None else {"gallery": asdict(pictured)}))
         return 0
     for line in lines(found, contexts=pictured is None):
         print(line)
@@ -199,12 +192,12 @@ def lines(found: card.Card, *, contexts: bool = True) -> Iterator[str]:
     if row["note"]:
         yield safe(row["note"])
     if row["dead"]:
-        yield f"it fired nowhere in the analysed text: {found.counted:,} tokens"
+        yield f"it fired on none of the {found.counted:,} analysed {found.unit}"
     else:
-        yield "   ".join(f"{name} {value}" for name, value in facts(row, found.counted)[:5])
+        yield "   ".join(f"{name} {value}" for name, value in facts(row, found.counted, found.unit)[:5])
         most = max(b["n"] for b in found.histogram)
         bars = "".join(BAR[-(-8 * b["n"] // most)] for b in found.histogram)
-        yield f"activations  0 |{bars}| {figure(row['max'])}   (height: number of tokens)"
+        yield f"activations  0 |{bars}| {figure(row['max'])}   (height: number of {found.unit})"
         yield "fires on     " + "  ".join(f"{_token(t)} {t['n']:,} (×{t['lift']:.0f})" for t in found.tokens)
         yield from _reliability(found)
         yield ""
@@ -229,6 +222,7 @@ def lines(found: card.Card, *, contexts: bool = True) -> Iterator[str]:
     if found.emergence:
         life = "never" if row["birth"] is None else f"since step {row['birth']:,}"
         life += "" if row["death"] is None else f" until step {row['death']:,}"
+        life += "" if row["stability"] is None else f", stability {row['stability']:.2f}"
         densities = "  ".join(f"{one['step']:,}: {figure(100 * one['density'])}%" for one in found.emergence)
         yield f"emergence    {life}   {densities}"
 
@@ -243,12 +237,7 @@ def _reliability(found: card.Card) -> Iterator[str]:
         kind = "specialist of" if row["specialist_score"] > 0 else "no specialist; strong most in"
         yield f"             {kind} {safe(row['specialist_category'])}, score {row['specialist_score']:+d}"
     halves = " and ".join(f"{figure(100 * (row[name] or 0))}%" for name in ("density_a", "density_b"))
-    yield f"halves       density {halves}   same tokens {row['token_stability']:.2f}"
-
-
-def _alone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows without what is told of the other feature."""
-    return [{k: v for k, v in row.items() if k != "row"} for row in rows]
+    yield f"halves       density {halves}   same {found.unit} {row['token_stability']:.2f}"
 
 
 def _token(row: dict[str, Any]) -> str:

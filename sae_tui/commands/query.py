@@ -23,6 +23,10 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument("name", help="the session")
     verb.add_argument("sql", help="the query; tables: features, examples, tokens, activations, logits, ...")
     verb.add_argument(
+        "--with", action="append", default=[], metavar="NAME", dest="others",
+        help="another session to join, `s2` in the query as the first is `s1`; may be repeated",
+    )  # fmt: skip
+    verb.add_argument(
         "--format", choices=("table", *get_args(export.Format)), help="default: a table; with --out, as FILE ends"
     )
     verb.add_argument("--out", type=Path, metavar="FILE", help="write all rows to a .csv, .json or .parquet file")
@@ -34,22 +38,22 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def query(args: argparse.Namespace) -> int:
     """`sae-tui query`."""
-    session = session_of(args)
+    sessions = [session_of(args), *(Session.open(args.sessions, name) for name in args.others)]
     limit = args.limit if args.limit is not None else 0 if args.out else ROWS
     if limit < 0:
         raise UsageError(f"--limit {limit}", hint="give 0, for all, or more")
     if args.out:
-        return _to_file(args, session, limit)
+        return _to_file(args, sessions, limit)
     form = "json" if args.json else args.format
     if form == "parquet":
         raise UsageError("Parquet is for a file", hint="name it with --out FILE")
     if form in ("csv", "json"):
-        with export.Export([session], args.sql, limit=limit or None) as asked:
+        with export.Export(sessions, args.sql, limit=limit or None) as asked:
             for _ in asked.to_text(_Safe() if sys.stdout.isatty() else sys.stdout, form):
                 pass
             more = asked.more
     else:
-        with Store.open([session]) as store:
+        with Store.open(sessions) as store:
             result = store.query(args.sql, limit or ALL)
         table(result.columns, result.rows)
         more = result.truncated
@@ -58,12 +62,12 @@ def query(args: argparse.Namespace) -> int:
     return 0
 
 
-def _to_file(args: argparse.Namespace, session: Session, limit: int) -> int:
+def _to_file(args: argparse.Namespace, sessions: list[Session], limit: int) -> int:
     if args.format == "table":
         raise UsageError("a table is for a terminal", hint="with --out give --format csv, json or parquet")
     form = args.format or export.format_of(args.out)
     rows = 0
-    with export.Export([session], args.sql, limit=limit or None) as asked:
+    with export.Export(sessions, args.sql, limit=limit or None) as asked:
         for progress in watched(asked.to_file(args.out, form)):
             rows = int(progress.done)
     if args.json:

@@ -1,4 +1,4 @@
-"""The verb steer: baseline and steered text from one prompt, through the engine."""
+"""The verb steer: baseline and steered text from one prompt, or an image's classes, through the engine."""
 
 import argparse
 import contextlib
@@ -21,38 +21,32 @@ from core.steering.recipe import Recipe, found_recipe, recipe_path
 from core.steering.replay import Replay, as_it_was
 from core.steering.request import SAMPLING, GenerationRequest, Sampling
 from core.steering.transcript import Change, MadeWith, Transcript, collect
+from sae_tui.commands import steer_images as images
 from sae_tui.commands.output import as_json, session_of, watched
+from sae_tui.commands.steering_options import add_edits, add_sampling, sampling_of
 from sae_tui.text import safe
 
 BEGINNING = GenerationRequest(prompt="", tokens=60, sampling=Sampling(temperature=0.0))
 """What is asked for where no option says otherwise."""
+OF_TEXT = ("prompt", "replay", "tokens", "chat", "system", *SAMPLING)
+"""Options that an image has no use for."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verb."""
-    verb = verbs.add_parser("steer", help="generate text with features ablated, amplified, set or added to")
+    verb = verbs.add_parser(
+        "steer", help="text, or an image's classes, with features ablated, amplified, set or added to"
+    )
     verb.add_argument("name", help="the session")
     verb.add_argument("--prompt", help="the text to go on from")
+    verb.add_argument(
+        "--image", type=int, action="append", default=[], metavar="N", dest="images",
+        help="of a session of images: the image by its number in the data set; may be repeated",
+    )  # fmt: skip
     verb.add_argument("--replay", type=Path, metavar="FILE", help="a saved transcript: the same tokens again")
     verb.add_argument("--recipe", metavar="FILE|NAME", help="a recipe; options that are given too come before it")
     verb.add_argument("--save-recipe", metavar="NAME", help="keep what is asked for as a recipe of the session")
-    for option, metavar, text in (
-        (("--ablate",), "ID", "set the feature to 0"),
-        (("--mean-ablate",), "ID", "set the feature to its mean over all tokens of the analysis"),
-        (("--scale", "--amplify"), "ID=M", "multiply the feature by M"),
-        (("--set",), "ID=V", "set the feature to V: a number, or 4x (times its p99), or 2max"),
-        (("--add",), "ID=V", "add V to the feature; the same units"),
-        (("--cap",), "ID=V", "let the feature be no more than V; the same units"),
-    ):
-        verb.add_argument(
-            *option,
-            dest="edits",
-            action=_Edit,
-            default=[],
-            metavar=metavar,
-            help=text,
-            kind=option[0].strip("-"),
-        )
+    add_edits(verb)
     verb.add_argument(
         "--where",
         metavar="PLACE",
@@ -64,28 +58,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument("--system", metavar="TEXT", help="the system prompt of a chat")
     verb.add_argument("--mode", help="error-kept (default) or replace by the reconstruction")
     verb.add_argument("--tokens", type=int, help=f"how many tokens to generate ({BEGINNING.tokens})")
-    for name, text in (
-        ("temperature", "0 (default): the likeliest token, always"),
-        ("top-p", "only the likeliest tokens with this share of the probability (1: all)"),
-        ("top-k", "only the so many likeliest tokens (0: all)"),
-        ("min-p", "only tokens at least this share as likely as the likeliest (0: all)"),
-        ("repetition-penalty", "above 1: tokens that are there already are made less likely"),
-        ("seed", "of the one random draw both texts share (0)"),
-    ):
-        kind = type(getattr(BEGINNING.sampling, name.replace("-", "_")))
-        verb.add_argument(f"--{name}", type=kind, metavar="N", help=text)
+    add_sampling(verb, BEGINNING.sampling)
     verb.set_defaults(run=steer)
-
-
-class _Edit(argparse.Action):
-    """Collects interventions of all kinds in the order they were given."""
-
-    def __init__(self, *args: object, kind: str, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # pyright: ignore[reportArgumentType]
-        self.kind = kind
-
-    def __call__(self, parser: object, namespace: argparse.Namespace, values: object, option: object = None) -> None:
-        namespace.edits = [*namespace.edits, (self.kind, str(values))]
 
 
 def steer(args: argparse.Namespace) -> int:
@@ -93,16 +67,21 @@ def steer(args: argparse.Namespace) -> int:
     if args.replay and (args.prompt is not None or args.recipe is not None):
         raise UsageError("a replay has its own prompt", hint="--replay FILE stands alone")
     session = session_of(args)
+    if session.reads_images:
+        return _on_images(args, session)
+    if args.images:
+        session.require(images=True)
     replayed = Transcript.load(args.replay) if args.replay else None
     changes: tuple[Change, ...] = ()
     if replayed:
         request, changes = as_it_was(replayed)
     else:
         request = _asked(args, session)
-    if args.save_recipe is not None:
-        kept = recipe_path(session, args.save_recipe)
-        Recipe.of(request, session).save(kept)
-        sys.stderr.write(f"sae-tui: kept as {kept}; `--recipe {args.save_recipe}` asks for the same\n")
+        if not request.prompt:
+            raise UsageError(
+                "steer takes --prompt TEXT, --recipe FILE or --replay FILE", hint="see `sae-tui steer --help`"
+            )
+    _keep(args, session, request)
     # Kept with the transcript: another analysis may change what a multiple of p99 or max is.
     scales = strengths(session, request.interventions)
     with Engine(session) as engine:
@@ -123,6 +102,27 @@ def steer(args: argparse.Namespace) -> int:
     return 1 if error else 0
 
 
+def _on_images(args: argparse.Namespace, session: Session) -> int:
+    """Of a session of images."""
+    given = [name for name in OF_TEXT if getattr(args, name) is not None]
+    if given or not args.images:
+        raise UsageError(
+            f"--{given[0].replace('_', '-')} is for text" if given else "steer takes --image N here",
+            hint=f"the model of session {session.name!r} reads images: give --image N, with what is done to features",
+        )
+    request = _asked(args, session)
+    _keep(args, session, request)
+    return images.steer(session, args.images, request, json=args.json)
+
+
+def _keep(args: argparse.Namespace, session: Session, request: GenerationRequest) -> None:
+    """As a recipe, where that is asked for."""
+    if args.save_recipe is not None:
+        kept = recipe_path(session, args.save_recipe)
+        Recipe.of(request, session).save(kept)
+        sys.stderr.write(f"sae-tui: kept as {kept}; `--recipe {args.save_recipe}` asks for the same\n")
+
+
 def _asked(args: argparse.Namespace, session: Session) -> GenerationRequest:
     """What the options ask for; those that were not given are the recipe's, where there is one.
 
@@ -133,20 +133,18 @@ def _asked(args: argparse.Namespace, session: Session) -> GenerationRequest:
         recipe = Recipe.load(found_recipe(session, args.recipe))
         recipe.check(session)
         base = recipe.request
-    if args.prompt is None and not base.prompt:
-        raise UsageError("steer takes --prompt TEXT, --recipe FILE or --replay FILE", hint="see `sae-tui steer --help`")
     edits = tuple(from_option(kind, text, where=args.where) for kind, text in args.edits)
     features = {edit.feature for edit in edits}
     given = {name: getattr(args, name) for name in ("prompt", "tokens", "mode", "chat", "system", *SAMPLING)}
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("system"):
         given["chat"] = True
-    sampling = {name: given.pop(name) for name in SAMPLING if name in given}
+    sampling = sampling_of(given, base.sampling)
     return replace(
         base,
         **given,
         interventions=(*(edit for edit in base.interventions if edit.feature not in features), *edits),
-        sampling=replace(base.sampling, **sampling),
+        sampling=sampling,
     )
 
 

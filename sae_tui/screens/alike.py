@@ -188,8 +188,8 @@ class AlikePage(Asks, Turning):
         return action not in ("list", "follow") or self._match is not None
 
     def action_by(self) -> None:
-        """By direction or by firing."""
-        self._by = "firing" if self._by == "direction" else "direction"
+        """By firing or by direction; where the first try failed, which takes directions if it can, by firing."""
+        self._by = "direction" if self._by == "firing" else "firing"
         self._ask()
 
     def action_list(self) -> None:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from core.analysis import gallery
 from core.analysis.browse import FACETS, Kind, Order, as_condition
 from core.analysis.store import Store
 from core.analysis.stores import Stores
 from core.errors import QueryError
+from core.image_facts import Unit, unit
 from core.session import Session
 from sae_tui.widgets.feature_columns import sets
 from sae_tui.widgets.preview import Glance
@@ -15,6 +17,8 @@ from sae_tui.widgets.source import Source
 
 CONTEXTS = 12
 """Contexts of a glance: each costs half a kilobyte to send."""
+IMAGES = 5
+"""Images of a glance."""
 NEIGHBOURS = 8
 REACH = 40
 """Tokens of a context on each side of the one it is about."""
@@ -63,6 +67,8 @@ class Found:
     at: int
     """The place of the feature that the cursor should be on; 0 where that is not in it."""
     columns: Sequence[str]
+    unit: Unit
+    """What figures are counted in."""
 
 
 class Asking:
@@ -84,7 +90,7 @@ class Asking:
         wanted, store = self._wanted, self._stores.get(self._session)
         store.relabel()
         labelled = store.labelled
-        known = sets(list(store.browsed))
+        known = sets(list(store.browsed), unit(store.meta()))
         columns = known.get(wanted.columns, known["overview"])
         order = self._order = store.order(
             wanted.sort if wanted.sort in store.browsed else "density",
@@ -101,16 +107,22 @@ class Asking:
         except BaseException:
             order.close()
             raise
-        return Found(store=store, labelled=labelled, order=order, source=source, at=at, columns=columns)
+        return Found(
+            store=store, labelled=labelled, order=order, source=source, at=at, columns=columns,
+            unit=unit(store.meta()),
+        )  # fmt: skip
 
 
 def glance(store: Store, feature: int) -> Glance:
     """A feature for the preview. Raises QueryError."""
+    pictured = gallery.read(store, feature, limit=IMAGES) if gallery.there(store) else None
     near = {n["other"]: n["cosine"] for n in store.neighbours(feature)[:NEIGHBOURS]}
     beside = store.beside(near)
     return Glance(
         row=store.browsed_row(feature),
-        examples=store.examples(feature, band=0, limit=CONTEXTS, context=REACH),
+        unit=unit(store.meta()),
+        gallery=pictured,
+        examples=[] if pictured else store.examples(feature, band=0, limit=CONTEXTS, context=REACH),
         histogram=store.histogram(feature),
         tokens=store.top_tokens(feature),
         logits=store.logits(feature),

@@ -77,6 +77,8 @@ class ComparePage(Page):
     def _came(self, seen: Sequence[Seen], configs: Sequence[Mapping[str, Any]]) -> None:
         self._values = {one.name: values for one, values in zip(seen, configs, strict=True)}
         self._runs = compared.runs(seen, self._letters, configs)
+        if self._axis not in compared.axes(self._runs):
+            self._axis = next(iter(AXES))
         self._show()
 
     def on_resize(self) -> None:
@@ -137,7 +139,7 @@ class ComparePage(Page):
 
     def action_axis(self) -> None:
         """The other figure against L0."""
-        names = list(AXES)
+        names = compared.axes(self._runs)
         self._axis = names[(names.index(self._axis) + 1) % len(names)]
         self._show()
 

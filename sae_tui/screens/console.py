@@ -8,7 +8,7 @@ from textual.widgets import Input
 
 from core.analysis.described import Described
 from core.errors import nearest
-from core.steering.commands import COMMANDS, Candidate, completion
+from core.steering.commands import Candidate, commands_for, completion
 from sae_tui.screens.names import Names
 from sae_tui.text import figure, safe, token
 from sae_tui.widgets.bars import Line
@@ -19,22 +19,25 @@ FOUND = 40
 
 
 class Console(Vertical):
-    """One row. The list of completions is the screen's, over its other widgets."""
+    """One row, and more for what is wrong, which is told in full. The list of completions is over the other widgets."""
 
     DEFAULT_CSS = """
     Console {
-        height: 1;
+        height: auto;
+        max-height: 3;
         Line { padding: 0 1; color: $text-muted; }
-        Line.-error { color: $error; }
+        Line.-error { color: $error; height: auto; }
         CommandLine { padding: 0 1; background: $panel; }
         &.-typing Line { display: none; }
     }
     """
 
-    def __init__(self, candidates: Candidates, names: Callable[[], Names | None], *, id: str | None = None) -> None:
-        """`names` are those of the session at hand."""
+    def __init__(
+        self, candidates: Candidates, names: Callable[[], Names | None], *, images: bool = False, id: str | None = None
+    ) -> None:  # fmt: skip
+        """`names` are those of the session at hand, which is one of `images` or of text."""
         super().__init__(id=id)
-        self._candidates, self._names = candidates, names
+        self._candidates, self._names, self._images = candidates, names, images
 
     def compose(self) -> ComposeResult:
         """One of them is displayed."""
@@ -65,7 +68,7 @@ class Console(Vertical):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Say how the line may go on."""
         event.stop()
-        wanted, names = completion(event.value), self._names()
+        wanted, names = completion(event.value, images=self._images), self._names()
         self.line.chooses = event.value.startswith("/find ")
         if wanted.feature and names is not None:
             names.find(wanted.word, FOUND, lambda found: self._offer_features(event.value, found))
@@ -75,11 +78,13 @@ class Console(Vertical):
             return
         candidates = wanted.candidates
         if not candidates and event.value.strip("/") and wanted.begin == 0:
-            candidates = (Candidate("", f"no such command: {nearest(wanted.word.strip('/'), COMMANDS)}"),)
+            candidates = (
+                Candidate("", f"no such command: {nearest(wanted.word.strip('/'), commands_for(images=self._images))}"),
+            )
         self.line.offer(candidates, wanted.begin)
 
     def _offer_features(self, line: str, found: Sequence[Described]) -> None:
-        wanted = completion(line)
+        wanted = completion(line, images=self._images)
         if line == self.line.value:
             candidates = [Candidate(str(one.feature), _told(one)) for one in found]
             none = Candidate(
@@ -88,7 +93,7 @@ class Console(Vertical):
             self.line.offer(candidates or [none], wanted.begin)
 
     def _offer_recipes(self, line: str, found: Sequence[str]) -> None:
-        wanted = completion(line)
+        wanted = completion(line, images=self._images)
         if line == self.line.value:
             saves = line.startswith("/save ")
             note = "saved under this name: it is replaced" if saves else "interventions, prompt and settings"

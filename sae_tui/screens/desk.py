@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.engine import protocol
-from core.engine.operator import AnyEngine, Ended, Operator, Told
-from core.errors import EngineError, SaeTuiError, sentence
-from core.records import Attribution, FiringToken, Progress
-from core.session import Session
+from core.engine.operator import AnyEngine, Ended, Told
+from core.errors import sentence
+from core.records import Attribution, FiringToken
 from core.steering.interventions import Intervention
 from core.steering.request import GenerationRequest, Sampling
-from core.steering.transcript import Change, MadeWith
+from core.steering.transcript import Change
 from sae_tui.screens.generation import Generation, Side
+from sae_tui.screens.loaded import Loaded
 
 PAIRS = 2_048
 """Features on tokens that are asked for where a prediction is attributed, the largest first."""
@@ -65,15 +65,12 @@ class Why:
     system: str = ""
 
 
-LOAD = "load"
-
-
-class Desk:
+class Desk(Loaded):
     """One session's engine as the screen uses it."""
 
     def __init__(self, engine: AnyEngine, tell: Callable[[Any, Told], object]) -> None:
         """`tell(key, told)` is called in a thread, and has `hear` called with the same in the event loop."""
-        self._operator = Operator(engine, tell)
+        super().__init__(engine, tell)
         self._next: Callable[[], object] | None = None
         self._prompt: tuple[Prompt, tuple[FiringToken, ...]] = Prompt(""), ()
         self._asked: Prompt | None = None
@@ -83,24 +80,22 @@ class Desk:
         self._whys: dict[Why, Attribution | str] = {}
         self.generation: Generation | None = None
         """The newest one."""
-        self.phase: Progress | None = None
-        """What is being loaded."""
-        self.loading = False
-        self.made_with: MadeWith | None = None
-        """What the engine computes with; None while it is not loaded."""
-        self.fault = ""
-        """What the engine last said is wrong, in a sentence."""
 
     @property
     def running(self) -> bool:
         """A text is being generated, or waits for that."""
         return self.generation is not None and self.generation.ended is None
 
+    @property
+    def starting(self) -> bool:
+        """Whether it is not known yet what the engine computes with."""
+        return self.loading or (self.running and self.made_with is None)
+
     def warm(self) -> None:
         """Load model and SAE ahead of need."""
         if not self.running:
             self.fault = ""
-            self._load()
+            self.load()
 
     def begin(
         self, request: GenerationRequest, changes: Sequence[Change] = (), threads: int | None = None
@@ -112,7 +107,7 @@ class Desk:
 
         def begin() -> None:
             self._operator.drop()
-            self._load()
+            self.load()
             self.ask_prompt(Prompt.of(request))
             self.generation = Generation(request, self.tokens(Prompt.of(request)))
             for change in changes:
@@ -151,11 +146,7 @@ class Desk:
     def stop(self) -> None:
         """End what is being generated or loaded."""
         self._next = None
-        self._operator.stop()
-
-    def close(self) -> None:
-        """End the engine; nothing is told after this."""
-        self._operator.close()
+        super().stop()
 
     def tokens(self, prompt: Prompt) -> tuple[FiringToken, ...]:
         """The tokens of a prompt and what fires on them, where that was asked for last and is known."""
@@ -198,24 +189,19 @@ class Desk:
         if self.running or self._why is not None or why in self._whys:
             return
         self._why = why
-        self._load()
+        self.load()
         self._operator.attribution(
             why, why.text, why.target, position=why.position, top=PAIRS, then=why.then, chat=why.chat, system=why.system
         )
 
     def hear(self, key: Any, told: Told) -> bool:
         """Take in what was told; whether the newest generation has ended with it."""
+        super().hear(key, told)
         match told:
-            case protocol.Loading():
-                self.phase = told.progress
-            case protocol.Started():
-                self.made_with, self.phase, self.loading = told.made_with, None, False
             case protocol.Changed():
                 self.fault = ""
             case protocol.Refused():
                 self.fault = f"{told.message}: {told.hint}" if told.hint else told.message
-            case Ended():
-                self._heard_end(key, told)
             case _:
                 self._heard_answer(key, told)
         if isinstance(key, Generation):
@@ -236,30 +222,20 @@ class Desk:
             case Attribution() if isinstance(key, Why):
                 self._whys = {**dict(list(self._whys.items())[-KEPT:]), key: told}
 
-    def _load(self) -> None:
-        """By itself, so that its phases are told."""
-        if not (self.loading or self.made_with):
-            self.loading = True
-            self._operator.load(LOAD)
-
-    def _heard_end(self, key: Any, ended: Ended) -> None:
-        if key == LOAD:
-            self.loading, self.phase = False, None
+    def heard_end(self, key: Any, ended: Ended) -> None:
+        """A request is over."""
+        super().heard_end(key, ended)
         if key == self._asked:
             self._asked = None
         self._reads.discard(key)
         if isinstance(key, Why):
             self._heard_why(key, ended)
-        if ended.error is None:
-            return
-        if isinstance(key, Prompt):  # what is wrong with a prompt is told when text is wanted of it
+        if ended.error is not None and isinstance(key, Prompt):
             self._prompt = key, ()
-        elif not isinstance(key, Why):
-            self.fault = sentence(ended.error, "steering/engine.log")
-        if isinstance(ended.error, EngineError):
-            self.made_with, self.phase, self.loading = None, None, False
-        if key == LOAD:
-            self._operator.drop()
+
+    def tells(self, key: Any) -> bool:
+        """What is wrong with a prompt is told when text is wanted of it."""
+        return isinstance(key, Prompt | Why)
 
     def _heard_why(self, why: Why, ended: Ended) -> None:
         """It is known, or not to be; then the next that is wanted."""
@@ -275,18 +251,7 @@ class Desk:
         assert generation is not None, "there is nothing to go on with"
         generation.began(steps=steps is not None)
         path = generation.branches.path()
-        self._load()
+        self.load()
         self._operator.generate(
             generation, generation.request, path.changes, past=path.past, steps=steps, threads=threads
         )
-
-
-def site_of(session: Session) -> tuple[str, str]:
-    """Model and hook point, and what keeps one from steering, if something does. Blocks."""
-    try:
-        model = session.config().model
-        found = f"{model.name} {model.hook}"
-        session.weights_dir()
-    except SaeTuiError as error:
-        return "", sentence(error)
-    return found, ""

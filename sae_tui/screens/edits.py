@@ -1,6 +1,5 @@
 """The interventions of the Steer screen as a list, and what can be done to the one at the cursor."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from textual.app import ComposeResult
@@ -10,13 +9,12 @@ from textual.message import Message
 from textual.widgets import Static
 
 from core.analysis.described import scales
-from core.records import FiringToken
 from core.steering.commands import Action
 from core.steering.interventions import Intervention
 from core.steering.places import EVERYWHERE
 from core.steering.plan import Plan, in_max, nudged
 from sae_tui.screens.names import Names, called
-from sae_tui.screens.steer_words import edit_words
+from sae_tui.screens.steer_words import Fires, edit_words
 from sae_tui.widgets.paged_table import Column, PagedTable, Source
 from sae_tui.widgets.scales import bar
 from sae_tui.widgets.titles import entitle
@@ -50,7 +48,7 @@ class Edits(Vertical):
         self._ascii = ascii_only
         self.plan = Plan()
         self._names: Names | None = None
-        self._prompt: Sequence[FiringToken] = ()
+        self._fires: Fires = lambda feature: None
         self._told = Content("")
         self._placed = False
 
@@ -83,9 +81,9 @@ class Edits(Vertical):
         """The one at the cursor."""
         return None if self.at is None else self.plan.interventions[self.at]
 
-    def show(self, names: Names | None, prompt: Sequence[FiringToken]) -> None:
-        """Show the plan as it is. `prompt` are the prompt's tokens, where they are known."""
-        self._names, self._prompt = names, prompt
+    def show(self, names: Names | None, fires: Fires) -> None:
+        """Show the plan as it is. `fires` tells of features on what is steered."""
+        self._names, self._fires = names, fires
         edits = self.plan.interventions
         if names is not None:
             names.need(edit.feature for edit in edits)
@@ -99,7 +97,7 @@ class Edits(Vertical):
         on = sum(edit.enabled for edit in edits)
         title = f"interventions · {on} on" if edits else "interventions"
         entitle(self, Content(title))
-        words = edit_words(self.current, names, prompt)
+        words = edit_words(self.current, names, fires)
         if not words.is_same(self._told):
             self._told = words
             self.query_one("#edit", Static).update(words)
@@ -143,7 +141,7 @@ class Edits(Vertical):
 
     def on_paged_table_moved(self, event: PagedTable.Moved) -> None:
         """Tell of another one."""
-        self.show(self._names, self._prompt)
+        self.show(self._names, self._fires)
 
     def _put(self, edit: Intervention) -> None:
         if self.at is not None:
@@ -151,7 +149,7 @@ class Edits(Vertical):
             self._changed(edit.describe(), self.at)
 
     def _changed(self, words: str, at: int | None) -> None:
-        self.show(self._names, self._prompt)
+        self.show(self._names, self._fires)
         if at is not None:
             self.table.move_to(at)
         self.post_message(self.Changed(words))

@@ -6,7 +6,16 @@ from typing import Any
 
 from core.analysis.given import from_file
 from core.errors import UsageError
-from core.experiments.requests import DOSED, STRENGTHS, DoseRequest, EffectRequest, PairRequest, Request
+from core.experiments.requests import (
+    BEGINNING,
+    DOSED,
+    SAMPLED,
+    STRENGTHS,
+    DoseRequest,
+    EffectRequest,
+    PairRequest,
+    Request,
+)
 from core.steering.interventions import NAMES, WITHOUT_STRENGTH, Intervention, from_option
 from core.steering.places import EVERYWHERE
 from core.steering.request import Sampling
@@ -28,17 +37,23 @@ ENTRIES = (
     Entry(name="tokens", label="tokens"),
     Entry(name="seeds", label="seeds"),
     Entry(name="temperature", label="temperature"),
+    Entry(name="top_p", label="top-p"),
+    Entry(name="top_k", label="top-k"),
+    Entry(name="min_p", label="min-p"),
+    Entry(name="repetition_penalty", label="repetition penalty"),
     Entry(name="texts", label="texts", placeholder="the 70 that are shipped"),
     Entry(name="seed", label="seed of the control"),
 )
 OF = {
-    "dose": {"features", "dosed", "strengths", "unit", "prompt", "target", "where", "tokens", "seeds", "temperature"},
+    "dose": {"features", "dosed", "strengths", "unit", "prompt", "target", "where", "tokens", "seeds", *SAMPLED},
     "pair": {"features", "edit", "strength", "texts"},
     "effect": {"features", "edit", "strength", "token", "texts", "seed"},
 }
 """Rows that an experiment has a use for, besides `kind`."""
-FIRST = {"kind": "dose", "dosed": "add", "edit": "ablate", "unit": "max", "tokens": "30", "seeds": "5",
-         "temperature": "0.7", "seed": "0"}  # fmt: skip
+FIRST = {
+    "kind": "dose", "dosed": "add", "edit": "ablate", "unit": "max", "tokens": "30", "seeds": "5", "seed": "0",
+    **{name: f"{getattr(BEGINNING, name):g}" for name in SAMPLED},
+}  # fmt: skip
 
 
 def rows(values: Mapping[str, str]) -> list[Row]:
@@ -91,16 +106,23 @@ def request(values: Mapping[str, str]) -> Request:
 def _dose(values: Mapping[str, str], features: tuple[int, ...]) -> DoseRequest:
     if not values["prompt"]:
         raise UsageError("a prompt first: what is the model to go on from?")
-    kind: Any = values["dosed"]
+    edit: Any = values["dosed"]
     unit: Any = values["unit"]
     strengths = _numbers(values["strengths"], float, "strengths", "0.5 1 2 4")
     return DoseRequest(
-        prompt=values["prompt"], features=features, strengths=strengths or STRENGTHS[kind], kind=kind, unit=unit,
+        prompt=values["prompt"], features=features, strengths=strengths or STRENGTHS[edit], kind=edit, unit=unit,
         target=values["target"] or None, where=values["where"] or EVERYWHERE,
         tokens=_number(values["tokens"], int, "number of tokens"),
         seeds=tuple(range(_number(values["seeds"], int, "number of seeds"))),
-        sampling=Sampling(temperature=_number(values["temperature"], float, "temperature")),
+        sampling=_sampling(values),
     )  # fmt: skip
+
+
+def _sampling(values: Mapping[str, str]) -> Sampling:
+    beginnings = {name: getattr(BEGINNING, name) for name in SAMPLED}
+    return Sampling(
+        **{name: _number(values[name], type(one), name.replace("_", "-")) for name, one in beginnings.items()}
+    )
 
 
 def _edit(values: Mapping[str, str], feature: int) -> Intervention:

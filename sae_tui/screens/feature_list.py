@@ -67,6 +67,12 @@ class FeatureList(Page):
         yield Static(id="empty")
 
     @property
+    def unsuited(self) -> frozenset[str]:
+        """What is for texts, where there are images."""
+        images = self._found is not None and self._found.unit != "tokens"
+        return frozenset({"features.concept"}) if images else frozenset()
+
+    @property
     def _table(self) -> PagedTable:
         return self.query_one("#features", PagedTable)
 
@@ -182,11 +188,12 @@ class FeatureList(Page):
         self._found, self._trouble, self._placed = found, "", found.at
         self._stands_on = found.store, found.labelled
         self.set_class(False, "-none")
-        columns = table_columns(found.columns, ascii_only=self.app.settings.graph == "ascii")
+        columns = table_columns(found.columns, ascii_only=self.app.settings.graph == "ascii", unit=found.unit)
         sort = found.order.sort, found.order.descending
         self._table.browse(found.source, found.at, columns=columns, sort=sort)
         self._draw()
         self._rest()
+        self.refresh_bindings()
         if self.focused is None:
             self._table.focus()
 

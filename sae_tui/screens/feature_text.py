@@ -6,6 +6,7 @@ from textual.timer import Timer
 from sae_tui.screens.dialogs import AskText
 from sae_tui.screens.feature_view import FeatureView, Shown
 from sae_tui.screens.questions import Question
+from sae_tui.widgets.feature_panes import FeaturePanes
 
 QUIET_S = 0.15
 """How long a feature is shown before it is asked about the text: who walks fast asks about the last alone."""
@@ -14,12 +15,18 @@ QUIET_S = 0.15
 class FeatureText(FeatureView):
     """One feature, and a text in the place of its contexts where a person gives one."""
 
+    PANES = FeaturePanes
+
     def __init__(self, feature: int) -> None:
         super().__init__(feature)
         self._text = ""
         """The text; empty where none is looked at."""
         self._question: Question | None = None
         self._rest: Timer | None = None
+
+    @property
+    def _panes(self) -> FeaturePanes:
+        return self.query_one(FeaturePanes)
 
     def action_text(self) -> None:
         """Ask for a text, and look where on it the feature fires."""

@@ -2,10 +2,11 @@
 
 import shlex
 from collections.abc import Iterator
+from typing import ClassVar
 
 from textual.widget import Widget
 
-from core.analysis import card
+from core.analysis import card, gallery
 from core.analysis.card import Card
 from core.errors import QueryError, SaeTuiError, sentence
 from core.sae.provenance import neuronpedia_page
@@ -15,19 +16,25 @@ from sae_tui.screens.features import FeaturesPage
 from sae_tui.screens.page import Page
 from sae_tui.text import safe
 from sae_tui.widgets.feature_head import FeatureHead
-from sae_tui.widgets.feature_panes import FeaturePanes
+from sae_tui.widgets.pane_set import Known, PaneSet
 
 REACH = 48
 """Tokens of a context on each side: more than a wide screen holds."""
+MANY = 100
+"""Images of each band: more than an analysis keeps by default."""
 Place = tuple[int, int] | None
 """Where a feature stands in the order of the Features screen, from 0, and how many there are in it."""
 
-Shown = tuple[Card, Place, str | None]
-"""What is known of it, where it stands, and its page on Neuronpedia."""
+Shown = tuple[Known, Place]
+"""What is known of it, and where it stands."""
 
 
 class FeatureView(Page):
     """One feature. What a person does with it is for the screen that this becomes."""
+
+    PANES: ClassVar[type[PaneSet]]
+    """What shows it."""
+    CSS_PATH = "feature.tcss"
 
     def __init__(self, feature: int) -> None:
         super().__init__()
@@ -50,7 +57,7 @@ class FeatureView(Page):
     def body(self) -> Iterator[Widget]:
         """What it is, and the panes."""
         yield FeatureHead(self._wanted)
-        yield FeaturePanes(graph=self.app.settings.graph)
+        yield self.PANES(graph=self.app.settings.graph)
 
     def opened(self, session: Session | None) -> None:
         """A feature belongs to its session: of another one there is nothing to show here."""
@@ -61,8 +68,8 @@ class FeatureView(Page):
         self._load()
 
     @property
-    def _panes(self) -> FeaturePanes:
-        return self.query_one(FeaturePanes)
+    def _panes(self) -> PaneSet:
+        return self.query_one(PaneSet)
 
     @property
     def _browser(self) -> FeaturesPage | None:
@@ -82,19 +89,23 @@ class FeatureView(Page):
             return
 
         def read() -> Shown:
-            found = card.read(self.app.stores.get(session), feature, context=REACH)
-            return found, _place(browser, feature), _link(session, feature)
+            store = self.app.stores.get(session)
+            images = gallery.read(store, feature, limit=MANY, band=None) if session.reads_images else None
+            found = card.read(store, feature, context=REACH if images is None else 0)
+            known = Known(card=found, gallery=images, link=_link(session, feature), why=_why_dead(found, session.name))
+            return known, _place(browser, feature)
 
         self._loading = True
         self.background(read, self._came, group="card", failed=self._failed)
 
     def _came(self, answer: Shown) -> None:
         self._loading = False
-        self._card, self._place, self._link = answer
+        known, self._place = answer
+        self._card, self._link = known.card, known.link
         if self._card.feature != self._wanted:
             self._load()
         self._show_head()
-        self._panes.show(self._card, _why_dead(self._card, self._session), link=self._link)
+        self._panes.show(known)
 
     def _failed(self, error: Exception) -> None:
         self._loading = False
@@ -160,10 +171,15 @@ def _link(session: Session, feature: int) -> str | None:
     return neuronpedia_page(config, feature) if config else None
 
 
-def _why_dead(found: Card, session: Session | None) -> str:
-    name = shlex.quote(session.name) if session else ""
+def _why_dead(found: Card, session: str) -> str:
+    silent = f"It fired on none of the {found.counted:,} analysed {found.unit}"
+    if found.unit != "tokens":
+        return (
+            f"{silent}: there is no image to show, nothing it reads from the pixels, and no effect.\n\n"
+            "Its weights, and which features are like it, stand in the other panes."
+        )
     return (
-        f"It fired on none of the {found.counted:,} analysed tokens, so there is no place to show.\n\n"
+        f"{silent}, so there is no place to show.\n\n"
         "What it would write if it fired, and which features are like it, stands in the other panes.\n\n"
-        f"More text may find it: sae-tui analyze {name} --tokens {10 * found.counted}"
+        f"More text may find it: sae-tui analyze {shlex.quote(session)} --tokens {10 * found.counted}"
     )

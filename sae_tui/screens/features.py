@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from textual import on
+
 from core import jobs
 from core.analysis.browse import FACETS, Kind
 from core.labels import Label
@@ -20,6 +22,7 @@ from sae_tui.text import safe
 from sae_tui.widgets.contexts import Contexts
 from sae_tui.widgets.feature_columns import ASCENDING, sets
 from sae_tui.widgets.fields import TextLine
+from sae_tui.widgets.gallery import Gallery
 
 
 class FeaturesPage(Questions, Saying, FeatureList):
@@ -71,8 +74,10 @@ class FeaturesPage(Questions, Saying, FeatureList):
         with self.prevent(TextLine.Changed):
             self._box.value = safe(self._wanted.text)
 
-    def on_contexts_opened(self, event: Contexts.Opened) -> None:
-        """The feature of the context."""
+    @on(Contexts.Opened)
+    @on(Gallery.Opened)
+    def _open_previewed(self) -> None:
+        """The feature of the context, or of the image."""
         if self._preview.feature is not None:
             self.app.open_feature(self._preview.feature)
 
@@ -129,7 +134,7 @@ class FeaturesPage(Questions, Saying, FeatureList):
         if self.has_class("-narrow"):
             alone = not self.has_class("-alone")
             self.set_class(alone, "-alone")
-            self.call_after_refresh((self._preview.contexts if alone else self._table).focus)
+            self.call_after_refresh((self._preview.keys if alone else self._table).focus)
             self.call_after_refresh(self._rest)
         else:
             super().action_zoom()
@@ -193,7 +198,9 @@ class FeaturesPage(Questions, Saying, FeatureList):
 
     def action_concept(self) -> None:
         """Search for a concept by example texts."""
-        if self._found is not None:
+        if self.unsuited:
+            self.app.say("the model of this session reads images: it knows no texts to search by")
+        elif self._found is not None:
             from sae_tui.screens.concept import ConceptPage
 
             self.app.push_screen(ConceptPage(self))
@@ -219,7 +226,7 @@ class FeaturesPage(Questions, Saying, FeatureList):
     def action_columns(self) -> None:
         """The next set of columns."""
         if self._found is not None:
-            names = list(sets(list(self._found.store.browsed)))
+            names = list(sets(list(self._found.store.browsed), self._found.unit))
             at = names.index(self._wanted.columns) if self._wanted.columns in names else 0
             self._ask(columns=names[(at + 1) % len(names)])
 

@@ -9,10 +9,13 @@ from core.records import AttributedFeature, Attribution
 from sae_tui.screens.firing_words import Fires, Next, Row, fires_words, next_words, part, why_words
 from sae_tui.screens.generation import Generation, Side
 from sae_tui.screens.names import Names, called
-from sae_tui.text import figure, token
+from sae_tui.text import fitting, token
 from sae_tui.widgets.paged_table import Column, PagedTable, Source
 from sae_tui.widgets.scales import bar
 from sae_tui.widgets.titles import entitle
+
+VALUE = 6
+"""Cells of an activation."""
 
 
 class Firing(Vertical):
@@ -47,8 +50,8 @@ class Firing(Vertical):
         if rank == "fires":
             return [
                 Column("feature", "feature", 7, lambda row: str(row.feature), right=True),
-                Column("before", "fires", 6, lambda row: _value(row.before), right=True),
-                Column("after", "edited", 6, lambda row: _value(row.after), right=True),
+                Column("before", "fires", VALUE, lambda row: fitting(row.before, VALUE), right=True),
+                Column("after", "edited", VALUE, lambda row: fitting(row.after, VALUE), right=True),
                 Column("name", "stands for", 8, self._stands_for, weight=1),
                 Column("bar", "of max", 6, self._bar),
             ]
@@ -134,10 +137,6 @@ def _place(row: Row) -> object:
     if isinstance(row, Next):
         return row.token.token_id
     return (row.feature, row.position) if isinstance(row, AttributedFeature) else row.feature
-
-
-def _value(value: float | None) -> str:
-    return "-" if value is None else figure(value)
 
 
 def _signed(value: float | None) -> str:

@@ -67,5 +67,6 @@ def called(feature: Described | None) -> Content:
     if feature.label:
         return Content(safe(feature.label))
     if feature.top_token is None:
-        return Content.styled("never fired" if feature.max is None else "", "$text-muted")
+        dead = feature.max is None and feature.density is not None  # else it was not analysed
+        return Content.styled("never fired" if dead else "", "$text-muted")
     return Content.styled(token(feature.top_token), "italic")

@@ -36,9 +36,12 @@ def study(page: Page, session: Session) -> None:
 
 
 def probe(page: Page, session: Session) -> None:
-    """The probes of a session."""
+    """The probes of a session; of one of images why there are none."""
 
     def load() -> Page:
+        if session.reads_images:
+            hint = "open it with 3: its features have the classes of their images"
+            raise QueryError(f"the model of {session.name} reads images, and texts are what is probed", hint=hint)
         from sae_tui.screens.probe import ProbePage
 
         return ProbePage(session)

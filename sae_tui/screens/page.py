@@ -126,12 +126,17 @@ class Page(Screen[Any]):
         """The title, the body, the keys."""
         yield TitleBar(self.MODE)
         yield from self.body()
-        yield KeyBar()
+        yield KeyBar(lambda: self.unsuited)
         yield Static(id="too-small")
 
     def body(self) -> Iterator[Widget]:
         """What stands between the two bars."""
         raise NotImplementedError
+
+    @property
+    def unsuited(self) -> frozenset[str]:
+        """Ids of actions that what is shown has no use for: their keys say so, and the last line leaves them out."""
+        return frozenset()
 
     def mounted(self) -> None:
         """It is there, and as it was left. Called once, before `opened`."""

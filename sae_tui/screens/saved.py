@@ -129,7 +129,7 @@ class ChooseSaved(Narrowed):
         """The line above the list."""
         with Vertical(classes="dialog") as frame:
             frame.border_title = Content("saved: recipes and transcripts")
-            frame.border_subtitle = Content("enter open · ^R replay · esc back")
+            frame.border_subtitle = Content("enter open · ^R replay a transcript · esc back")
             yield TextLine(placeholder="type to narrow the list down, by prompt or interventions")
             yield PagedTable(
                 [

@@ -115,7 +115,10 @@ class SqlPage(Exports):
     def command_line(self) -> str | None:
         """The query as a command."""
         sql = self._asked or self.query_one(SqlEditor).text.strip()
-        return f"sae-tui query {self.app.session.name} {shlex.quote(sql)}" if self.app.session and sql else None
+        if self.app.session is None or not sql:
+            return None
+        others = (word for session in self._sessions()[1:] for word in ("--with", session.name))
+        return shlex.join(["sae-tui", "query", self.app.session.name, sql, *others])
 
     # What one does.
 

@@ -30,12 +30,10 @@ class Exporting:
     def write(self) -> None:
         """Write all rows. Raises SaeTuiError, and where it was stopped too."""
         if format_of(self._path) == "parquet":
-            if len(self._sessions) > 1:
-                raise UsageError(
-                    "Parquet is written of one session alone", hint="unmark the others on Runs, or write .csv"
-                )
+            first, *others = (session.name for session in self._sessions)
             # Behind a space not even a comment looks like an option.
-            words = ["query", self._sessions[0].name, f" {self._sql}", "--out", str(self._path.absolute())]
+            words = ["query", first, f" {self._sql}", "--out", str(self._path.absolute())]
+            words += [word for name in others for word in ("--with", name)]
             verb = Verb(self._root, words)
             self._begin(verb)
             self.rows = int(verb.answer()["rows"])

@@ -5,19 +5,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from core.engine.client import Engine
-from core.engine.operator import AnyEngine, Ended
+from core.engine.operator import Ended
 from core.errors import SaeTuiError, sentence
-from core.session import Session
 from sae_tui.messages import EngineSaid
-from sae_tui.screens.desk import Desk, Read, site_of
+from sae_tui.screens.desk import Desk, Read
 from sae_tui.screens.generation import SIDES
 from sae_tui.screens.steer_view import SteerView
 
 FRAME_S = 0.1
 """Texts are painted at most so often while they come."""
-LET_GO_S = 2.0
-"""How often it is looked whether the engine's session is still the one at hand."""
 REST = 3
 """How many times as long as a frame took there is none after it."""
 QUIET_S = 0.3
@@ -29,37 +25,16 @@ PAUSED_S = 0.5
 class AtDesk(SteerView):
     """What the engine does is `Desk`'s."""
 
-    make_engine: Callable[[Session], AnyEngine] = staticmethod(Engine)
-    """What makes a session's engine."""
-
     def __init__(self) -> None:
         super().__init__()
-        self.steered: Session | None = None
-        """The session that is steered."""
-        self.hindrance = ""
-        """What keeps one from steering with this session."""
         self._begun_with: dict[str, Any] = {}
         self._rest_until = 0.0
         self._to_save: deque[tuple[Callable[[], str], bool]] = deque()
 
     def mounted(self) -> None:
         """The clock of frames stands still until text comes."""
+        super().mounted()
         self.clocks["frame"] = self.set_interval(FRAME_S, self._paint_frame, pause=True)
-        self.set_interval(LET_GO_S, self._let_go)
-
-    def on_unmount(self) -> None:
-        """The engine ends with the screen."""
-        self.close_desk()
-
-    def look_at_site(self, session: Session) -> None:
-        """Find out model and hook point."""
-        self.background(lambda: site_of(session), self._show_site, group="site")
-
-    def _show_site(self, found: tuple[str, str]) -> None:
-        self.site, self.hindrance = found
-        if self.hindrance:
-            self.say(self.hindrance, error=True)
-        self.draw_state()
 
     def open_desk(self) -> Desk | None:
         """The desk, and with it the engine, which is made where there is none."""
@@ -74,12 +49,6 @@ class AtDesk(SteerView):
             self.desk.close()
             self.desk = None
             self.clocks["frame"].pause()
-
-    def _let_go(self) -> None:
-        """Another session is at hand on another screen: its engine may need the memory."""
-        there = self.app.session
-        if self.steered is not None and (there is None or there.path != self.steered.path):
-            self.close_desk()
 
     def generate(self) -> None:
         """Text from the prompt, under the plan as it is."""

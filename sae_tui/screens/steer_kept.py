@@ -3,13 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-from core.errors import UsageError
 from core.session import Session
-from core.steering.recipe import Recipe, found_recipe, recipe_path
 from core.steering.replay import Replay, as_it_was
 from core.steering.request import GenerationRequest
 from core.steering.transcript import Transcript, held
 from sae_tui.screens.generation import Generation
+from sae_tui.screens.planning import NO_SESSION
 from sae_tui.screens.saved import REPLAY, ChooseSaved, Saved, family, opened, saved
 from sae_tui.screens.steer_branches import Branching
 
@@ -22,37 +21,15 @@ class Keeping(Branching):
         self._replayed: tuple[GenerationRequest, Transcript] | None = None
         """What was asked for to get a transcript again."""
 
-    def save_recipe(self, name: str) -> None:
-        """Keep interventions, prompt and settings under a name. Raises UsageError."""
-        session = self._there()
-        request, path = self.edits.plan.request(self.prompt.text), recipe_path(session, name)
-
-        def save() -> str:
-            Recipe.of(request, session).save(path)
-            return str(path.relative_to(session.path))
-
-        self.background(
-            save, lambda file: self.say(f"kept as {file}: /recipe {name} takes it up again"), group="recipe"
-        )
-
-    def take_recipe(self, name: str) -> None:
-        """Take up its interventions and settings, and its prompt where it has one. Raises UsageError."""
-        session = self._there()
-
-        def load() -> Recipe:
-            recipe = Recipe.load(found_recipe(session, name))
-            recipe.check(session)
-            return recipe
-
-        def took(recipe: Recipe) -> None:
-            self.plan_changed(self._take(recipe.request, f"recipe {name}: u takes it back"))
-
-        self.background(load, took, group="recipe")
+    @property
+    def recipe(self) -> GenerationRequest:
+        """With the prompt. Raises UsageError."""
+        return self.edits.plan.request(self.prompt.text)
 
     def action_saved(self) -> None:
         """Choose one."""
         if self.steered is None:
-            self.say("no session yet: press 1, then n for a new one", error=True)
+            self.say(NO_SESSION, error=True)
             return
         session = self.steered
 
@@ -96,7 +73,7 @@ class Keeping(Branching):
             interventions, sampling = held(generation.request, generation.changes, len(generation.reports))
             n = len(generation.branches.all)
             words = f"{name}: {f'one of {n} branches, ' if n > 1 else ''}n goes on with it, f tries again"
-            self.say(self._take(replace(generation.request, interventions=interventions, sampling=sampling), words))
+            self.say(self.take(replace(generation.request, interventions=interventions, sampling=sampling), words))
             self.draw()
             self.texts.pane().focus()
 
@@ -108,7 +85,7 @@ class Keeping(Branching):
         if desk is None or self.hindrance:
             return
         request, changes = as_it_was(then)
-        self.say(self._take(then.request(), f"replay of {name}"))
+        self.say(self.take(then.request(), f"replay of {name}"))
         self._replayed = request, then
         desk.begin(request, changes, then.made_with.threads)
         self.comes()
@@ -122,16 +99,10 @@ class Keeping(Branching):
         self._replayed = None
         return f"replay: {Replay.of(replayed[1], now).describe()}"
 
-    def _take(self, request: GenerationRequest, words: str) -> str:
-        """Take up its interventions, settings and prompt; `words`, with what a person should know of that."""
+    def take(self, request: GenerationRequest, words: str) -> str:
+        """Take up its prompt too."""
         if request.prompt and request.prompt != self.prompt.text:
             # An edit, which the prompt's own undo takes back: what was typed is not lost.
             self.prompt.replace(request.prompt, (0, 0), self.prompt.document.end)
             words += "; ^Z in the prompt brings back what was typed"
-        self.edits.plan.take(request)
-        return words
-
-    def _there(self) -> Session:
-        if self.steered is None:
-            raise UsageError("no session yet", hint="press 1, then n for a new one")
-        return self.steered
+        return super().take(request, words)

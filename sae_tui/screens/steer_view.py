@@ -1,11 +1,10 @@
 """What the Steer screen is made of, and how it shows what is known."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import DescendantFocus
-from textual.timer import Timer
 from textual.widget import Widget
 
 from sae_tui.screens.console import Console
@@ -16,12 +15,12 @@ from sae_tui.screens.firing import Firing
 from sae_tui.screens.firing_words import RANKS
 from sae_tui.screens.generation import SIDES, Generation
 from sae_tui.screens.lighting import Light
-from sae_tui.screens.names import Names, called
-from sae_tui.screens.page import Page
-from sae_tui.screens.steer_words import prompt_title, state_line
+from sae_tui.screens.names import called
+from sae_tui.screens.planning import Planning
+from sae_tui.screens.steer_words import fires_on, prompt_title, state_line
 from sae_tui.screens.texts import VIEWS, Texts
 from sae_tui.widgets.bars import Line
-from sae_tui.widgets.command_line import Candidates, CommandLine
+from sae_tui.widgets.command_line import Candidates
 from sae_tui.widgets.prompt_box import PromptBox
 from sae_tui.widgets.titles import entitle
 from sae_tui.widgets.token_text import TokenText
@@ -30,7 +29,7 @@ REST_S = 0.3
 """So long without a move of the cursor, and it is asked what the next token rests on."""
 
 
-class SteerView(Page):
+class SteerView(Planning):
     """The panes. Drawing costs nothing where all is as it was."""
 
     SECTION = MODE = "steer"
@@ -40,8 +39,6 @@ class SteerView(Page):
         super().__init__()
         self.desk: Desk | None = None
         """The session's engine, once it was needed."""
-        self.names: Names | None = None
-        """Of the session's features."""
         self.light: Light | None = None
         """What tokens are lit by."""
         self.rank = RANKS[0]
@@ -50,11 +47,6 @@ class SteerView(Page):
         """The next token they are ranked for; empty: what comes next, or what the model finds likeliest."""
         self.live = False
         """A change of the interventions generates again by itself."""
-        self.site = ""
-        """Model and hook point."""
-        self.clocks: dict[str, Timer] = {}
-        self._back: Widget | None = None
-        """Where the focus was before a command was typed."""
 
     def body(self) -> Iterator[Widget]:
         """What stands between the two bars."""
@@ -81,11 +73,6 @@ class SteerView(Page):
         return self.query_one(PromptBox)
 
     @property
-    def edits(self) -> Edits:
-        """The interventions."""
-        return self.query_one(Edits)
-
-    @property
     def firing(self) -> Firing:
         """What fires on a token."""
         return self.query_one(Firing)
@@ -100,18 +87,6 @@ class SteerView(Page):
         """The newest one of this session."""
         return self.desk.generation if self.desk else None
 
-    def say(self, words: str, *, error: bool = False) -> None:
-        """Show words at the bottom."""
-        self.query_one(Console).say(words, error=error)
-
-    def on_resize(self) -> None:
-        """Another width for the lines."""
-        self.call_after_refresh(self.draw)
-
-    def clock(self) -> None:
-        """Jobs may have begun or ended."""
-        self.draw_state()
-
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """In a narrow terminal what fires takes the place of the interventions while one is at the tokens."""
         self.draw_firing()
@@ -120,27 +95,11 @@ class SteerView(Page):
         """A command instead of a prompt."""
         self.action_command()
 
-    def on_command_line_left(self) -> None:
-        """No command."""
-        self.leave_command()
-
-    def leave_command(self) -> None:
-        """Back to where one was."""
-        back, self._back = self._back, None
-        self.query_one(Console).close()
-        (back or self.edits.table).focus()
-
     def on_token_text_opened(self) -> None:
         """To what fires."""
         if self.firing.table.count:
             self.set_class(True, "-firing")
             self.firing.table.focus()
-
-    def action_command(self, line: str = "/") -> None:
-        """Type a command."""
-        if not isinstance(self.focused, CommandLine):
-            self._back = self.focused
-        self.query_one(Console).open(line)
 
     def action_prompt(self) -> None:
         """To the prompt."""
@@ -169,13 +128,6 @@ class SteerView(Page):
             self.light = Light("gap") if light.by == "kl" else None
         self.draw()
 
-    def action_feature(self) -> None:
-        """Open it."""
-        if self.feature is None:
-            self.say("no feature is at the cursor", error=True)
-        else:
-            self.app.open_feature(self.feature)
-
     @property
     def feature(self) -> int | None:
         """The feature at hand: of what fires, while one is there, else of the interventions."""
@@ -192,7 +144,7 @@ class SteerView(Page):
         """Everything; what is as it was costs nothing."""
         if not self.is_mounted:
             return
-        self.edits.show(self.names, self.desk.tokens(self.asked) if self.desk else ())
+        self.edits.show(self.names, fires_on(self.desk.tokens(self.asked) if self.desk else ()))
         entitle(self.prompt, prompt_title(self.edits.plan, self.prompt.size.width - 4))
         self.texts.look(self.texts.view, both=self.wide)
         self.texts.show(self.generation, self.light, self.lit)
@@ -275,14 +227,6 @@ class SteerView(Page):
             self.rank = "gradient"
         self.wonder()
 
-    def after(self, name: str, seconds: float, act: Callable[[], object]) -> None:
-        """Do it when so long nothing else was asked for under this name."""
-        if name in self.clocks:
-            self.clocks[name].stop()
-        self.clocks[name] = self.set_timer(seconds, act)
-
     def draw_state(self) -> None:
         """The line at the top."""
-        line = self.query_one("#state", Line)
-        jobs = sum(seen.observed.state == "running" for seen in self.app.seen)
-        line.show(state_line(self.site, self.edits.plan, self.desk, jobs, self.live, line.size.width))
+        self.show_state(state_line(self.site, self.edits.plan, self.desk, self.jobs, self.live, self.size.width - 2))

@@ -1,6 +1,6 @@
 """What the Steer screen says of its engine, a generation and its branches, an intervention. Words only, and safe."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textual.content import Content
 
@@ -11,6 +11,7 @@ from core.steering.plan import SETTINGS, Plan, in_max
 from core.steering.transcript import held
 from sae_tui.screens.desk import Desk
 from sae_tui.screens.generation import Generation, fires
+from sae_tui.screens.loaded import Loaded
 from sae_tui.screens.names import Names
 from sae_tui.text import figure, safe, shortened
 
@@ -20,7 +21,7 @@ SHORT = {"top_p": "top-p", "top_k": "top-k", "min_p": "min-p", "repetition_penal
 
 def state_line(site: str, plan: Plan, desk: Desk | None, jobs: int, live: bool, width: int) -> Content:
     """What it is generated with, and how the engine is."""
-    right = _engine(desk, jobs)
+    right = engine_words(desk, jobs, _busy(desk, jobs))
     settings = plan.settings
     changed = {name: value for name, value in settings.items() if value != SETTINGS[name]}
     parts = [
@@ -48,28 +49,44 @@ def prompt_title(plan: Plan, width: int) -> Content:
     return Content(shortened(said, max(10, width)))
 
 
-def _engine(desk: Desk | None, jobs: int) -> Content:
-    shared = f", shared with {jobs} job{'s' if jobs > 1 else ''}" if jobs else ""
+def engine_words(desk: Loaded | None, jobs: int, busy: Content | None = None) -> Content:
+    """How the engine is; `busy` tells what it does, once it is loaded."""
+    shared = _shared(jobs)
     if desk is None:
         return Content.styled("○ engine not started" + shared, "$text-muted")
     if desk.phase is not None:
         total = desk.phase.total
         share = f" {100 * desk.phase.done / total:.0f}%" if total else ""
         return Content.styled(f"◌ {safe(desk.phase.phase)}{share}{shared}", "$warning")
-    if desk.loading or (desk.running and desk.made_with is None):
+    if desk.starting:
         return Content.styled(f"◌ starting the engine{shared}", "$warning")
-    if desk.running and desk.generation is not None:
-        speed = desk.generation.tokens_per_s()
-        came = f"{len(desk.generation.reports)}/{desk.generation.request.tokens} tokens"
-        return Content.styled(f"● {came}" + (f" · {speed:.0f} tok/s" if speed else ""), "$success")
-    if desk.attributing:
-        return Content.styled(f"◌ finding out what it rests on{shared}", "$warning")
-    if desk.made_with is not None and desk.generation is not None and desk.generation.paused:
-        came = f"{len(desk.generation.reports)}/{desk.generation.request.tokens} tokens"
-        return Content.styled(f"‖ {came}: n goes on", "$warning")
+    if busy is not None:
+        return busy
     if desk.made_with is not None:
         return Content.styled(f"● ready on {safe(desk.made_with.device)}{shared}", "$success")
-    return Content.styled("✗ no engine: n or r starts another" if desk.fault else "○ no engine", "$error")
+    return Content.styled("✗ no engine: r starts another" if desk.fault else "○ no engine", "$error")
+
+
+def _busy(desk: Desk | None, jobs: int) -> Content | None:
+    """What it does with text."""
+    generation = desk.generation if desk else None
+    if desk is None or not (generation or desk.attributing):
+        return None
+    came = f"{len(generation.reports)}/{generation.request.tokens} tokens" if generation else ""
+    if desk.running and generation:
+        speed = generation.tokens_per_s()
+        return Content.styled(f"● {came}" + (f" · {speed:.0f} tok/s" if speed else ""), "$success")
+    if desk.attributing:
+        return Content.styled(f"◌ finding out what it rests on{_shared(jobs)}", "$warning")
+    if generation and generation.paused and desk.made_with:
+        return Content.styled(f"‖ {came}: n goes on", "$warning")
+    if generation and generation.paused and generation.reports and desk.fault and not desk.loading:
+        return Content.styled("✗ no engine: n goes on with another", "$error")
+    return None
+
+
+def _shared(jobs: int) -> str:
+    return f", shared with {jobs} job{'s' if jobs > 1 else ''}" if jobs else ""
 
 
 def figures_line(generation: Generation | None, width: int) -> Content:
@@ -121,7 +138,21 @@ def held_words(generation: Generation) -> str:
     return f"under {on or 'no intervention'} · seed {sampling.seed}"
 
 
-def edit_words(edit: Intervention | None, names: Names | None, prompt: Sequence[FiringToken]) -> Content:
+Fires = Callable[[int], tuple[bool, str] | None]
+"""Whether a feature fires on what is steered, and that in words; None where it is not known."""
+
+
+def fires_on(prompt: Sequence[FiringToken]) -> Fires:
+    """Of the tokens of a prompt, as far as they are known."""
+
+    def told(feature: int) -> tuple[bool, str] | None:
+        count = fires(prompt, feature)
+        return count and (count[0] > 0, f"fires on {count[0]} of {count[1]} tokens of the prompt")
+
+    return told
+
+
+def edit_words(edit: Intervention | None, names: Names | None, fires: Fires) -> Content:
     """The intervention at the cursor as a formula, and what to know of it."""
     if edit is None:
         return Content("none yet: / opens the command line; /amplify 12 4 makes feature 12 four times as strong")
@@ -136,11 +167,11 @@ def edit_words(edit: Intervention | None, names: Names | None, prompt: Sequence[
     elif edit.needs and not (names and names.analysed):
         instead = "/ablate it" if edit.needs == "mean" else "give a plain number"
         words += f"  the {edit.needs} is not known: `sae-tui analyze` finds it, or {instead}"
-    count = fires(prompt, edit.feature)
-    if count is None:
+    told = fires(edit.feature)
+    if told is None:
         return Content(words)
-    if count[0] == 0 and edit.kind not in ("add", "set", "mean-ablate"):
+    there, said = told
+    if not there and edit.kind not in ("add", "set", "mean-ablate"):
         strength = "1max" if one and one.max else "10"
-        hint = f"fires on 0 of {count[1]} tokens of the prompt: try /add {edit.feature} {strength}"
-        return Content.assemble(words, "\n", (hint, "$warning"))
-    return Content(f"{words}\nfires on {count[0]} of {count[1]} tokens of the prompt")
+        return Content.assemble(words, "\n", (f"{said}: try /add {edit.feature} {strength}", "$warning"))
+    return Content(f"{words}\n{said}")

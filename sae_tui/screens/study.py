@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from textual import on
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
@@ -16,11 +17,15 @@ from sae_tui.text import figure, safe
 from sae_tui.widgets import cloud
 from sae_tui.widgets.chart import Chart
 from sae_tui.widgets.columns import Column
+from sae_tui.widgets.multiples import Multiples
 from sae_tui.widgets.paged_table import PagedTable
 from sae_tui.widgets.plots import Plot, Series
+from sae_tui.widgets.run_rows import share
 from sae_tui.widgets.titles import entitle
 
 OF = {"token_entropy": "token entropy", "category_entropy": "category entropy", "specialist_score": "specialist score"}
+OF_IMAGES = {"category_entropy": "label entropy", "specialist_score": "specialist score"}
+"""Of images: their tokens and their categories are their labels, so that both entropies are one."""
 CHARTS = {"alive": ("alive",), "changes": ("born", "died"), "rho": ("density_rho",)}
 """Of each chart, what of a snapshot is drawn."""
 NAMES = {
@@ -28,22 +33,29 @@ NAMES = {
     "changes": "born, died since the snapshot before",
     "rho": "density, ρ with the snapshot before",
 }
-STEPS = ("step", "alive", "born", "died", "density", "density_rho", "drift", "drift_final")
+STEPS = ("step", "alive", "born", "died", "density", "density_rho", "jaccard", "drift", "drift_final")
 
 
 class StudyPage(Asks, Turning):
-    """Over Runs. Three clouds of features above, the training below."""
+    """Over Runs. Clouds of features above, then the training, and some features one by one."""
 
     SECTION, MODE = "study", "runs"
     CSS_PATH = "study.tcss"
     PANES = {
         "token_entropy": "token H", "category_entropy": "category H", "specialist_score": "score", "alive": "alive",
-        "changes": "born", "rho": "ρ", "steps": "steps",
+        "changes": "born", "rho": "ρ", "steps": "steps", "features": "features",
     }  # fmt: skip
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
+        self._of = OF_IMAGES if session.reads_images else OF
+        """What density is held against."""
+        if self._of is OF_IMAGES:
+            rest = {name: words for name, words in self.PANES.items() if name not in OF}
+            self.PANES = {"category_entropy": "label H", "specialist_score": "score", **rest}
+            self.add_class("-images")
+        self.here = next(iter(self.PANES))
         self._read_for: Session | None = None
         """The session at hand when this screen was seen last."""
         self._found: dict[str, Any] = {}
@@ -52,7 +64,7 @@ class StudyPage(Asks, Turning):
     def body(self) -> Iterator[Widget]:
         """The clouds, then charts and the table of snapshots."""
         with Horizontal(id="clouds"):
-            for of in OF:
+            for of in self._of:
                 yield Told(id=of, classes="pane")
         with Horizontal(id="training"):
             for name in CHARTS:
@@ -61,6 +73,7 @@ class StudyPage(Asks, Turning):
                 [Column(name, name, 7, lambda step, name=name: _number(step[name]), right=True) for name in STEPS],
                 key=lambda step: step["step"], id="steps", classes="pane",
             )  # fmt: skip
+        yield Multiples(ascii_only=self.app.settings.graph == "ascii", id="features", classes="pane")
 
     def mounted(self) -> None:
         """Ask both, one after the other."""
@@ -95,14 +108,14 @@ class StudyPage(Asks, Turning):
 
     def _show(self) -> None:
         found = self._found.get("frequency", self.asking or "stopped: R asks again")
-        for of, name in OF.items():
+        for number, (of, name) in enumerate(self._of.items()):
             pane = self.query_one(f"#{of}", Told)
             if isinstance(found, str):
                 entitle(pane, Content(f"density and {name}"))
                 pane.show([Content(safe(found))])
                 continue
             one = next(c for c in found["density_against"] if c["of"] == of)
-            entitle(pane, Content(f"density and {name}"))
+            entitle(pane, Content(f"density and {name}{'' if number else _agree(found)}"))
             points = next(c for c in found["clouds"] if c["of"] == of)
             drawn = cloud.lines(points, pane.size.width, pane.size.height - 1, self.app.settings.graph)
             pane.show([_rho(one), *drawn])
@@ -113,7 +126,30 @@ class StudyPage(Asks, Turning):
         table = self.query_one("#steps", PagedTable)
         table.show(steps)
         stable = None if isinstance(grown, str) else grown["stability"]["median"]
-        entitle(table, Content("snapshots" + (f" · density steady {stable:.2f} of 1" if stable is not None else "")))
+        entitle(table, Content("snapshots" + (f" · stability {stable:.2f}" if stable is not None else "")))
+
+        self._show_features(grown)
+
+    def _show_features(self, grown: Any) -> None:
+        """Some one by one, with a picture a snapshot where there are."""
+        multiples = self.query_one(Multiples)
+        if isinstance(grown, str):
+            multiples.show((), (), safe(grown))
+            entitle(multiples, Content("features over the snapshots"))
+            return
+        features = grown["features"]
+        multiples.show(features, [step["step"] for step in grown["steps"]], "none was active")
+        pictures = any(one["pictures"] for one in features)
+        what = "density"
+        if pictures:
+            what = "above what each read from the pixels, below the image it was strongest on"
+        entitle(multiples, Content(f"features over the snapshots · {what}"))
+
+    @on(Multiples.Opened)
+    def _open_feature(self, event: Multiples.Opened) -> None:
+        """One of them, among the features of this session."""
+        self.app.open_session(self._session, "features")
+        self.app.open_feature(event.feature)
 
     def opened(self, session: Session | None) -> None:
         """Read again: ask anew."""
@@ -128,7 +164,7 @@ class StudyPage(Asks, Turning):
 
     def command_line(self) -> str:
         """`sae-tui study`, of what is at hand."""
-        question = "frequency" if self.here in OF else "emergence"
+        question = "frequency" if self.here in self._of else "emergence"
         return shlex.join(["sae-tui", "--sessions", str(self.app.root), "study", question, self._session.name])
 
     def action_leave(self) -> None:
@@ -139,6 +175,12 @@ class StudyPage(Asks, Turning):
             self._show()
         else:
             self.dismiss()
+
+
+def _agree(found: dict[str, Any]) -> str:
+    """How far densities agree between halves of the test split."""
+    r = found.get("density_reliability")
+    return "" if r is None else f" · halves agree {share(r)}"
 
 
 def _rho(one: dict[str, Any]) -> Content:

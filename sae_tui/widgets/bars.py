@@ -1,5 +1,6 @@
 """The first and the last line of every screen: where one is, and which keys work here."""
 
+from collections.abc import Callable
 from typing import Any
 
 from textual.binding import ActiveBinding
@@ -20,7 +21,7 @@ def state(name: str, *, word: bool = True) -> Content:
 
 
 class Line(Widget):
-    """One line of text, sent to the terminal only when it changes."""
+    """One line of text, or several where its style lets it grow; sent to the terminal only when it changes."""
 
     DEFAULT_CSS = "Line { height: 1; }"
 
@@ -38,7 +39,7 @@ class Line(Widget):
         content = content if isinstance(content, Content) else Content(safe(content))
         if not content.is_same(self._content):
             self._content = content
-            self.refresh()
+            self.refresh(layout=self.styles.auto_dimensions)
 
     def render(self) -> Content:
         """The line."""
@@ -92,8 +93,10 @@ class TitleBar(Line):
 class KeyBar(Line):
     """The keys that work here, as many as fit, and always `?`. A message takes its place for a moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, unsuited: Callable[[], frozenset[str]]) -> None:
+        """`unsuited` gives the ids of actions to leave out."""
         super().__init__(id="keys")
+        self._unsuited = unsuited
 
     def on_mount(self) -> None:
         """Follow what is bound."""
@@ -111,7 +114,7 @@ class KeyBar(Line):
         drawn: list[Content] = []
         help_ = self._one("?", "help")
         room = self.size.width - help_.cell_length - 1
-        for keys_, label in _shown(active):
+        for keys_, label in _shown(active, self._unsuited()):
             item = self._one(keys_, label)
             if item.cell_length > room:
                 break
@@ -124,11 +127,11 @@ class KeyBar(Line):
         return Content.assemble(" ", (key, "bold $accent"), " ", (label, "$text-muted"), " ")
 
 
-def _shown(active: dict[str, ActiveBinding]) -> list[tuple[str, str]]:
+def _shown(active: dict[str, ActiveBinding], unsuited: frozenset[str]) -> list[tuple[str, str]]:
     """Keys and label of each action that is active and shown, in the registry's order, of the focus first."""
     found: dict[str, list[str]] = {}
     for key, (_node, binding, enabled, _tooltip) in active.items():
-        if binding.id and binding.show and enabled:
+        if binding.id and binding.show and enabled and binding.id not in unsuited:
             found.setdefault(binding.id, []).append(key)
     order = {action.id: place for place, action in enumerate(keys.ACTIONS)}
     ids = sorted((i for i in found if i in order and not i.startswith("app.")), key=lambda i: order[i])

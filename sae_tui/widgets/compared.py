@@ -16,7 +16,7 @@ from sae_tui.widgets.columns import GAP, PREFIX, Column
 from sae_tui.widgets.run_rows import differences, flat, percent, share, value_text
 from sae_tui.widgets.scatter import ASCII, STYLES, Point
 
-AXES = {"fvu": ("FVU", 1), "ce_loss_score": ("CE-loss score", -1)}
+AXES = {"fvu": ("FVU", 1), "ce_loss_score": ("CE-loss score", -1), "fidelity": ("fidelity", -1)}
 """What stands against L0: its name for a person, and 1 where less of it is better, −1 where more is."""
 FIRST = ("sae.architecture", "sae.target_l0", "sae.k", "sae.l1_coefficient", "sae.l0_coefficient", "sae.d_sae")
 """Differences that are told first."""
@@ -42,6 +42,8 @@ class Run:
     sparsity: float | None
     dead_share: float | None
     ce_loss_score: float | None
+    fidelity: float | None
+    """None where the model does not classify."""
 
     @property
     def name(self) -> str:
@@ -61,11 +63,16 @@ def runs(seen: Sequence[Seen], letters: Mapping[str, str], configs: Sequence[Map
             letter=letters[one.name], seen=one, differs=told, loss=_number(one.latest.get("loss")),
             **{
                 name: _number(one.evaluation.get(name) if name in one.evaluation else one.latest.get(name))
-                for name in ("fvu", "l0", "sparsity", "dead_share", "ce_loss_score")
+                for name in ("fvu", "l0", "sparsity", "dead_share", "ce_loss_score", "fidelity")
             },
         )
         for one, told in zip(seen, differing(configs), strict=True)
     ]  # fmt: skip
+
+
+def axes(found: Sequence[Run]) -> list[str]:
+    """Those of `AXES` that these runs have figures for."""
+    return [name for name in AXES if name != "fidelity" or any(run.fidelity is not None for run in found)]
 
 
 def points(found: Sequence[Run], axis: str) -> list[Point]:
@@ -131,6 +138,8 @@ def columns(found: Sequence[Run], marks: Mapping[str, Point], width: int, *, asc
         Column("dead_share", "dead", 5, lambda run: shown(percent(run.dead_share), run), right=True),
         Column("ce_loss_score", "CE", 5, lambda run: share(run.ce_loss_score), right=True),
     ]  # fmt: skip
+    if any(run.fidelity is not None for run in found):
+        figures.append(Column("fidelity", "fid.", 5, lambda run: share(run.fidelity), right=True))
     letter = Column("letter", "", 2 + max((len(run.letter) for run in found), default=1), mark)
     room = width - PREFIX - letter.width - sum(GAP + column.width for column in figures) - 2 * GAP - 1
     longest = max((cell_len(safe(run.name)) for run in found), default=4)
@@ -147,7 +156,7 @@ def columns(found: Sequence[Run], marks: Mapping[str, Point], width: int, *, asc
 def difference(run: Run, values: Mapping[str, Any], other: Run, theirs: Mapping[str, Any]) -> Content:
     """A table of all that differs between two runs: configuration, then figures."""
     rows = differences(values, theirs)
-    for name in ("fvu", "l0", "dead_share", "ce_loss_score"):
+    for name in ("fvu", "l0", "dead_share", "ce_loss_score", "fidelity"):
         a, b = getattr(other, name), getattr(run, name)
         if a is not None and b is not None and a != b:
             rows.append((name, f"{a:.4g}", f"{b:.4g}"))

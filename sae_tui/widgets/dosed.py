@@ -6,7 +6,9 @@ from typing import Any
 from textual.content import Content
 
 from core.experiments.records import Curve, Dose, Interval, Point
-from core.experiments.requests import DoseRequest, PairRequest, Request
+from core.experiments.requests import BEGINNING, SAMPLED, DoseRequest, PairRequest, Request
+from core.steering.interventions import written
+from core.steering.request import Sampling
 from sae_tui.text import figure, safe
 from sae_tui.widgets.columns import Column
 from sae_tui.widgets.measured import signed
@@ -101,7 +103,7 @@ def command_line(request: Request, session: str) -> str:
         values: dict[str, Any] = {
             "prompt": request.prompt, "kind": request.kind, "unit": request.unit, "where": request.where,
             "strengths": ",".join(f"{s:g}" for s in request.strengths), "tokens": request.tokens,
-            "seeds": len(request.seeds), "temperature": f"{request.sampling.temperature:g}",
+            "seeds": len(request.seeds), **_sampled(request.sampling),
         }  # fmt: skip
         if request.target is not None:
             values["target"] = request.target
@@ -115,6 +117,12 @@ def command_line(request: Request, session: str) -> str:
         if not isinstance(request, PairRequest):
             values = {"seed": request.seed} | ({"target": request.target} if request.target else {})
     return shlex.join([*words, *(word for name, value in values.items() for word in (f"--{name}", str(value)))])
+
+
+def _sampled(sampling: Sampling) -> dict[str, str]:
+    """What tokens are chosen by, where it is not as it begins."""
+    changed = {name: getattr(sampling, name) for name in SAMPLED if getattr(sampling, name) != getattr(BEGINNING, name)}
+    return {name.replace("_", "-"): written(value) for name, value in changed.items()}
 
 
 def cells(point: Point) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ SETS = {
         "feature", "specialist_category", "specialist_score", "category_entropy", "token_entropy", "token_stability",
         "density_a", "density_b", "label",
     ),
-    "emergence": ("feature", "birth", "death", "density", "dead", "max", "label", "top_token"),
+    "emergence": ("feature", "birth", "death", "stability", "density", "dead", "max", "label", "top_token"),
     "weights": (
         "feature", "decoder_norm", "encoder_norm", "encoder_cosine", "bias", "threshold", "duplicate", "cluster", "x",
         "y", "label",
@@ -27,6 +27,8 @@ SETS = {
     "notes": ("feature", "starred", "label", "note", "tags"),
 }  # fmt: skip
 """Each set's columns, by their names in the database; what is in none makes a set of its own, `more`."""
+OF_TOKENS = ("token_entropy", "token_stability")
+"""Columns that say nothing else of images than others do."""
 ASCENDING = (
     "feature", "label", "note", "top_token", "token_entropy", "category_entropy", "specialist_category", "cluster",
     "birth", "death",
@@ -34,17 +36,18 @@ ASCENDING = (
 """Columns one looks at from the smallest on."""
 
 
-def sets(columns: Sequence[str]) -> dict[str, list[str]]:
-    """The sets that a database with these columns has."""
-    found = {name: [c for c in names if c in (*columns, "histogram")] for name, names in SETS.items()}
+def sets(columns: Sequence[str], unit: str = "tokens") -> dict[str, list[str]]:
+    """The sets that a database with these columns has, whose figures are counted in a `unit`."""
+    there = {*columns, "histogram"} - ({*OF_TOKENS} if unit != "tokens" else set())
+    found = {name: [c for c in names if c in there] for name, names in SETS.items()}
     known = {c for names in SETS.values() for c in names}
     more = [c for c in columns if c not in known]
     return found | ({"more": ["feature", *more, "label"]} if more else {})
 
 
-def table_columns(names: Sequence[str], *, ascii_only: bool) -> list[Column]:
-    """Columns of a table by their names in the database."""
-    return [_column(name, ascii_only) for name in names]
+def table_columns(names: Sequence[str], *, ascii_only: bool, unit: str = "tokens") -> list[Column]:
+    """Columns of a table by their names in the database, whose figures are counted in a `unit`."""
+    return [_column(name, ascii_only, unit) for name in names]
 
 
 def cells(counts: Sequence[int], width: int = BARS, *, ascii_only: bool = False) -> str:
@@ -59,7 +62,7 @@ def cells(counts: Sequence[int], width: int = BARS, *, ascii_only: bool = False)
     return "".join(levels[math.ceil(math.sqrt(n) / most * len(levels)) - 1] if n else " " for n in sums)
 
 
-def _column(name: str, ascii_only: bool) -> Column:
+def _column(name: str, ascii_only: bool, unit: str) -> Column:
     match name:
         case "feature":
             return Column(name, "id", 7, lambda row: str(row["feature"]), right=True)
@@ -74,7 +77,8 @@ def _column(name: str, ascii_only: bool) -> Column:
         case "starred":
             return Column(name, "star", 6, lambda row: "★" if row["starred"] else "")
         case "top_token":
-            return Column(name, "top tokens", 12, _tokens, weight=3)
+            words = "top tokens" if unit == "tokens" else "top classes"
+            return Column(name, words, 12, _tokens, weight=3)
         case "histogram":
             return Column(
                 name, "histogram", 10, lambda row: cells(row.get("histogram") or (), ascii_only=ascii_only),

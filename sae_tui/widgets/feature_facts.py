@@ -53,7 +53,7 @@ def _told(card: Card, link: str | None) -> Iterator[tuple[str, Iterable[Fact]]]:
             "halves",
             [
                 ("density", f"{figure(100 * (row['density_a'] or 0))}% and {figure(100 * (row['density_b'] or 0))}%"),
-                ("same tokens", f"{row['token_stability']:.2f}"),
+                (f"same {card.unit}", f"{row['token_stability']:.2f}"),
             ],
         )
     double = card.double
@@ -101,6 +101,7 @@ def emergence(card: Card) -> Plot:
         life = "never active in a snapshot"
     else:
         life = f"born by step {row['birth']:,}" + ("" if row["death"] is None else f", died by step {row['death']:,}")
+        life += "" if row["stability"] is None else f", stability {row['stability']:.2f}"
     return Plot(
         name="emergence",
         series=tuple(

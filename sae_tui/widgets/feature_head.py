@@ -66,12 +66,16 @@ class FeatureHead(Vertical):
         self.set_class(bool(row["note"]), "-noted")
 
     def _facts(self, card: Card) -> Content:
-        """Its figures: of how many tokens where there is room for that, and as many as there is room for."""
+        """Its figures: of how many tokens or images where there is room for that, and as many as there is room for."""
         dead, width = card.row["dead"], self.size.width
-        found = facts(card.row, card.counted)
+        found = facts(card.row, card.counted, card.unit)
         if not dead and sum(len(name) + len(value) + 4 for name, value in found[:5]) > width:
-            found = [(name.removeprefix("token "), value.removesuffix(" nats")) for name, value in facts(card.row)]
-        line = Content(f"it fired on none of {card.counted:,} tokens" if dead else "")
+            short = facts(card.row, unit=card.unit)
+            found = [
+                (name.removeprefix("token ").removeprefix("label "), value.removesuffix(" nats"))
+                for name, value in short
+            ]
+        line = Content(f"it fired on none of {card.counted:,} {card.unit}" if dead else "")
         for name, value in found:
             longer = Content.assemble(line, "   " if line else "", (name, "$text-muted"), " ", value)
             if longer.cell_length > width:

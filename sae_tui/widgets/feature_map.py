@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.cells import cell_len
 from textual.message import Message
+from textual.strip import Strip
 
 from core.analysis.map import DOTS_X, DOTS_Y, Cell, Window
 from sae_tui.dots import braille, quarters
@@ -50,6 +51,8 @@ class FeatureMap(LineView):
         self.names = True
         """Whether clusters are named."""
         self._placed: dict[int, dict[int, tuple[str, bool]]] = {}
+        self._kept: dict[int, tuple[object, Strip]] = {}
+        """Lines that were made of these cells, and of what names and cursor."""
 
     @property
     def room(self) -> tuple[int, int]:
@@ -76,6 +79,7 @@ class FeatureMap(LineView):
     def show(self, cells: Sequence[Cell], *, filtered: bool) -> None:
         """Show what lies in the window; `filtered`: some of it is lit and the rest is not."""
         self._cells = {(cell.column, cell.row): cell for cell in cells}
+        self._kept.clear()
         self._filtered = filtered
         self._most = max((cell.n for cell in cells), default=1)
         self._crowded = sum(c.n for c in cells) > CROWDED * sum(c.dots.bit_count() for c in cells)
@@ -203,6 +207,18 @@ class FeatureMap(LineView):
                     self._placed.setdefault(y, {})[first] = (text, number in chosen)
                     left -= 1
                     break
+
+    def forget(self) -> None:
+        """All lines are other ones."""
+        super().forget()
+        self._kept.clear()
+
+    def _line(self, y: int) -> Strip:
+        """A line as it was, where neither names nor cursor on it are others: all of them take longer than a key may."""
+        stands = self._placed.get(y), self._at[0] if self._at[1] == y else None
+        if self._kept.get(y, (None,))[0] != stands:
+            self._kept[y] = stands, super()._line(y)
+        return self._kept[y][1]
 
     def parts(self, y: int) -> tuple[Sequence[Part], bool]:
         """A row of the map."""

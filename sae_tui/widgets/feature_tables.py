@@ -70,22 +70,22 @@ def paired(logits: Sequence[Row]) -> list[dict[Any, Any]]:
     return [{1: up, -1: down, "most": most} for up, down in zip_longest(*sides)]
 
 
-def neighbours(*, ascii_only: bool) -> list[Column]:
-    """Features whose decoder directions are alike: `Card.neighbours`."""
+def neighbours(*, ascii_only: bool, of: str = "token") -> list[Column]:
+    """Features whose decoder directions are alike: `Card.neighbours`. `of` is what one without a label goes by."""
     return [
         Column("other", "feature", 7, lambda row: str(row["other"]), right=True),
         Column("cosine", "cosine", 11, lambda row: _measured(abs(row["cosine"]), f"{row['cosine']:.2f}", ascii_only)),
-        Column("label", "label or token", 12, lambda row: _called(row["row"]), weight=1),
+        Column("label", f"label or {of}", 12, lambda row: _called(row["row"]), weight=1),
         Column("density", "density", 7, lambda row: f"{figure(100 * row['row']['density'])}%", right=True),
     ]
 
 
-def together(*, ascii_only: bool) -> list[Column]:
+def together(*, ascii_only: bool, of: str = "token") -> list[Column]:
     """Features it fires together with: `Card.coactivations`."""
     return [
         Column("other", "feature", 7, lambda row: str(row["other"]), right=True),
         Column("jaccard", "Jaccard", 11, lambda row: _measured(row["jaccard"], f"{row['jaccard']:.2f}", ascii_only)),
-        Column("label", "label or token", 12, lambda row: _called(row["row"]), weight=1),
+        Column("label", f"label or {of}", 12, lambda row: _called(row["row"]), weight=1),
         Column("n", "times", 6, lambda row: f"{row['n']:,}", right=True),
         Column("pmi", "PMI", 5, lambda row: f"{row['pmi']:+.1f}", right=True),
         Column("pearson", "r", 5, lambda row: "-" if row["pearson"] is None else f"{row['pearson']:.2f}", right=True),

@@ -28,7 +28,7 @@ FOOT = 3
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """`n` tokens whose activation is more than `lo` and at most `hi`."""
+    """`n` tokens, or images, whose activation is more than `lo` and at most `hi`."""
 
     lo: float
     hi: float
@@ -36,7 +36,7 @@ class Bin:
 
 
 class Histogram(Widget, can_focus=True):
-    """Bars of tokens by activation. `log_scale`: of their logarithm, so that a single one is still seen."""
+    """Bars of tokens, or images, by activation. `log_scale`: of their logarithm, so that a single one is still seen."""
 
     DEFAULT_CSS = """
     Histogram { height: 1fr; }
@@ -59,6 +59,7 @@ class Histogram(Widget, can_focus=True):
         self._bins: list[Bin] = []
         self._cursor: int | None = None
         self._log = True
+        self._unit = "tokens"
         self._entitle()
 
     @property
@@ -78,9 +79,12 @@ class Histogram(Widget, can_focus=True):
         """The bin under the cursor."""
         return self._bins[self._cursor] if self._cursor is not None and self._bins else None
 
-    def show(self, bins: Sequence[Bin]) -> None:
-        """Show other counts: bins in order, without gaps. None: it never fired. The cursor goes."""
+    def show(self, bins: Sequence[Bin], unit: str = "tokens") -> None:
+        """Show other counts of a `unit`: bins in order, without gaps. None: it never fired. The cursor goes."""
         self._bins, self._cursor = list(bins), None
+        if unit != self._unit:
+            self._unit = unit
+            self._entitle()
         self.refresh()
 
     def mark(self, value: float) -> None:
@@ -137,7 +141,7 @@ class Histogram(Widget, can_focus=True):
         self.refresh(Region(0, plot.rows + 2, self.size.width, 1))
 
     def _entitle(self) -> None:
-        self.border_title = Content("histogram · number of tokens" + ", log scale" * self._log)
+        self.border_title = Content(f"histogram · number of {self._unit}" + ", log scale" * self._log)
         self.border_subtitle = Content("activation")
 
     def _plot(self) -> "_Plot | None":
@@ -207,7 +211,7 @@ class Histogram(Widget, can_focus=True):
     def _words(self, plot: "_Plot", muted: Style) -> list[Segment]:
         total = sum(plot.counts)
         if self._cursor is None:
-            return [Segment(" " * plot.left + f"{total:,} tokens in {len(self._bins)} bins", muted)]
+            return [Segment(" " * plot.left + f"{total:,} {self._unit} in {len(self._bins)} bins", muted)]
         first = self._cursor // plot.merged * plot.merged
         shown = self._bins[first : first + plot.merged]
         n = sum(b.n for b in shown)
@@ -216,7 +220,7 @@ class Histogram(Widget, can_focus=True):
             Segment(" " * plot.left),
             Segment(self._drawn("▲ "), cursor),
             Segment(f"{figure(shown[0].lo)} to {figure(shown[-1].hi)}", cursor),
-            Segment(f"   {n:,} token{'s' * (n != 1)}   {figure(100 * n / max(1, total))}%"),
+            Segment(f"   {n:,} {self._unit if n != 1 else self._unit[:-1]}   {figure(100 * n / max(1, total))}%"),
         ]
 
 

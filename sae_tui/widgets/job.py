@@ -7,7 +7,7 @@ from typing import Any
 
 from textual.content import Content
 
-from core.architectures import SPARSITY
+from core.architectures import SPARSITY, reads_images
 from core.machine import Usage
 from core.overview import Seen
 from sae_tui.text import figure, safe
@@ -20,6 +20,7 @@ STAGES = {"train": "train the SAE", "evaluate": "measure it on the test split", 
 MAIN = ("loss", "fvu", "l0", "dead", "dense")
 """Figures that are always in sight; those of charts with their trends."""
 FIGURES = (
+    ("baseline_acc", "accuracy", "share"), ("recon_acc", "  with SAE", "share"), ("fidelity", "fidelity", "number"),
     ("ce_loss_score", "CE-loss score", "number"), ("ce_loss_clean", "CE loss clean", "number"),
     ("ce_loss_sae", "CE loss with SAE", "number"), ("ce_loss_zero", "CE loss ablated", "number"),
     ("kl", "KL", "number"), ("fvu", "FVU", "number"), ("fvu_unmoved", "  unmoved", "number"),
@@ -100,10 +101,11 @@ def eta(left_s: float | None) -> str:
 
 
 def numbers(seen: Seen, found: Found, names: Sequence[str]) -> list[Pair]:
-    """The CE-loss score where it was measured, and the newest figures of some charts."""
-    score = seen.evaluation.get("ce_loss_score")
-    pairs = [("CE-loss score", number(score))] if isinstance(score, float) and math.isfinite(score) else []
-    return [*pairs, *((_short(name), _newest(found, name)) for name in names if _newest(found, name))]
+    """Fidelity or the CE-loss score where it was measured, and the newest figures of some charts."""
+    named = (("fidelity", "fidelity"), ("CE-loss score", "ce_loss_score"))
+    scores = ((said, _finite(seen.evaluation.get(name))) for said, name in named)
+    first = [(said, number(score)) for said, score in scores if score is not None][:1]
+    return [*first, *((_short(found, name), _newest(found, name)) for name in names if _newest(found, name))]
 
 
 def calibrated(values: Mapping[str, Any], width: int) -> Content | None:
@@ -124,7 +126,9 @@ def calibrated(values: Mapping[str, Any], width: int) -> Content | None:
 
 def strip(found: Found, width: int, *, ascii_only: bool) -> Content:
     """The main figures with their trends over the whole run, which are as long as there is room for."""
-    said = [(name, f"{_short(name)} {value} ") for name in MAIN if (value := _newest(found, name).partition(" (")[0])]
+    said = [
+        (name, f"{_short(found, name)} {value} ") for name in MAIN if (value := _newest(found, name).partition(" (")[0])
+    ]
     charts = sum(name in found.trends for name, _ in said)
     room = (width - sum(len(text) + 2 for _, text in said)) // max(1, charts)
     cells = max(4, min(TREND, room))
@@ -200,7 +204,8 @@ def panel(
 
     `saved` holds the checkpoints by their steps, with the time each was written; `config` is that of the session.
     """
-    sections = [_evaluation(seen), _terms(found), _next(seen), _machine(seen, usage, saved), _about(config)]
+    unit = "images" if reads_images(config) else "tokens"
+    sections = [_evaluation(seen, unit), _terms(found), _next(seen), _machine(seen, usage, saved), _about(config)]
     return [section for section in sections if section]
 
 
@@ -221,9 +226,9 @@ def arranged(sections: Sequence[Sequence[Content]], width: int, height: int) -> 
     return lines
 
 
-def _evaluation(seen: Seen) -> list[Content]:
+def _evaluation(seen: Seen, unit: str) -> list[Content]:
     head = Content.assemble(
-        ("test split".ljust(NAME), "bold"), (f"{'value':>{VALUE}}{'on tokens':>{ON}}", "$text-muted")
+        ("test split".ljust(NAME), "bold"), (f"{'value':>{VALUE}}{f'on {unit}':>{ON}}", "$text-muted")
     )
     if not seen.evaluation:
         return [Content.styled("test split", "bold"), Content.styled("evaluated after training", "$text-muted")]
@@ -235,7 +240,7 @@ def _evaluation(seen: Seen) -> list[Content]:
             shown = number(value, kind) if isinstance(value, int | float) and math.isfinite(value) else "–"
             on = tokens.get(name) if isinstance(tokens, dict) else None
             said = f"{on:,}" if isinstance(on, int) else ""
-            style = "bold" if name in ("ce_loss_score", "fvu") else ""
+            style = "bold" if name in ("fidelity", "ce_loss_score", "fvu") else ""
             lines.append(
                 Content.assemble(
                     (label.ljust(NAME), "$text-muted"), (shown.rjust(VALUE), style), (said.rjust(ON), "$text-disabled")
@@ -297,6 +302,8 @@ def _about(config: Mapping[str, Any]) -> list[Content]:
     for part, name, label in ABOUT:
         values = config.get(part)
         value = values.get(name) if isinstance(values, dict) else None
+        if label == "tokens" and reads_images(config):
+            label = "budget"
         if isinstance(value, bool | int | float | str) and value != "":
             shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else safe(str(value))
             rows.append(Content.assemble((label.ljust(LABEL), "$text-muted"), shown))
@@ -334,8 +341,10 @@ def _row(name: str, value: str, rest: str = "") -> Content:
     return Content.assemble((name.ljust(NAME), "$text-muted"), f"{value.rjust(VALUE)} {rest}".rstrip())
 
 
-def _short(name: str) -> str:
-    return name if name in ("dead", "dense", "lr") else CHARTS[name][0]
+def _short(found: Found, name: str) -> str:
+    if name in ("dead", "dense", "lr"):
+        return name
+    return found.plots[name].name if name in found.plots else CHARTS[name][0]
 
 
 def _newest(found: Found, name: str) -> str:

@@ -12,10 +12,12 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 
+from core.analysis.gallery import Gallery as Pictured
 from core.records import Example
 from sae_tui.text import facts, figure, safe, token
 from sae_tui.widgets.bars import Line
 from sae_tui.widgets.contexts import Contexts
+from sae_tui.widgets.gallery import Gallery
 
 Row = Mapping[str, Any]
 LINES = {"head": 1, "note": 1, "facts": 2, "bars": 4, "fires": 2, "promotes": 2, "suppresses": 2, "alike": 4}
@@ -25,6 +27,8 @@ AT_TIMES = ("note", "promotes", "suppresses")
 NAME = 11
 """Cells of a part's name before what it holds."""
 BETWEEN = "   "
+CLASSES = 3
+"""Classes whose logits a feature changes most, either way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,10 @@ class Glance:
 
     row: Row
     """Of the view `browse`."""
+    unit: str
+    """What its figures are counted in."""
+    gallery: Pictured | None
+    """Of images, in the place of contexts."""
     examples: Sequence[Example]
     histogram: Sequence[Row]
     tokens: Sequence[Row]
@@ -48,7 +56,9 @@ class Preview(Vertical):
     ALLOW_MAXIMIZE = True
     DEFAULT_CSS = """
     Preview {
-        Contexts { height: 1fr; }
+        Contexts, Gallery { height: 1fr; }
+        Gallery, &.-images Contexts { display: none; }
+        &.-images Gallery { display: block; }
         .-empty { display: none; }
         &.-blank > * { display: none; }
         #glance-note { color: $text-muted; }
@@ -64,17 +74,29 @@ class Preview(Vertical):
         self._ascii = ascii_only
         self._glance: Glance | None = None
         self._examples: Sequence[Example] | None = None
+        self._pictured: Pictured | None = None
 
     def compose(self) -> ComposeResult:
-        """The parts, and the contexts."""
+        """The parts, and the contexts or images."""
         for name in LINES:
             yield Line(id=f"glance-{name}")
         yield Contexts()
+        yield Gallery(ascii_only=self._ascii, small=True)
 
     @property
     def contexts(self) -> Contexts:
         """Where it fires."""
         return self.query_one(Contexts)
+
+    @property
+    def gallery(self) -> Gallery:
+        """The images on which it fires, after what it reads from them."""
+        return self.query_one(Gallery)
+
+    @property
+    def keys(self) -> Contexts | Gallery:
+        """Which of them takes the keys."""
+        return self.gallery if self.has_class("-images") else self.contexts
 
     @property
     def feature(self) -> int | None:
@@ -86,8 +108,13 @@ class Preview(Vertical):
         self._glance = glance
         self.set_class(glance is None, "-blank")
         if glance is not None:
+            self.set_class(glance.gallery is not None, "-images")
             self._write(glance)
-            if glance.examples != self._examples:
+            if glance.gallery is not None and glance.gallery != self._pictured:
+                self._pictured = glance.gallery
+                tiles = [glance.gallery.pattern, *glance.gallery.images] if glance.gallery.images else []
+                self.gallery.show(tiles)
+            elif glance.gallery is None and glance.examples != self._examples:
                 self._examples = glance.examples
                 self.contexts.show(glance.examples, most=glance.row["max"] or 0.0, bands=0)
 
@@ -99,7 +126,8 @@ class Preview(Vertical):
     def _write(self, glance: Glance) -> None:
         low = self.screen.has_class("-short")
         for name, most in LINES.items():
-            rows = 1 if low and name != "facts" else most
+            short = (low and name != "facts") or (glance.gallery is not None and name in AT_TIMES)
+            rows = 1 if short else most
             lines = getattr(self, f"_{name}")(glance, rows)
             widget = self.query_one(f"#glance-{name}", Line)
             widget.set_class(low if name == "bars" else name in AT_TIMES and not lines, "-empty")
@@ -118,9 +146,11 @@ class Preview(Vertical):
         return [Content(safe(glance.row["note"]))] if glance.row["note"] else []
 
     def _facts(self, glance: Glance, rows: int) -> list[Content]:
-        known = [Content.assemble((name, "$text-muted"), " ", value) for name, value in facts(glance.row)]
+        known = [
+            Content.assemble((name, "$text-muted"), " ", value) for name, value in facts(glance.row, unit=glance.unit)
+        ]
         if glance.row["dead"]:
-            known.insert(0, Content("it fired nowhere in the analysed text"))
+            known.insert(0, Content(f"it fired on none of the analysed {glance.unit}"))
         return [Content(BETWEEN).join(line) for line in _packed(known, rows, self._room, len(BETWEEN))]
 
     def _bars(self, glance: Glance, rows: int) -> list[Content]:
@@ -130,20 +160,21 @@ class Preview(Vertical):
         wide = max(1, self._room // len(counts))
         width = wide * len(counts)
         ends = ("0 ", f" {figure(glance.row['max'])}")
-        axis = " tokens by activation, log ".center(
+        axis = f" {glance.unit} by activation, log ".center(
             max(0, width - len(ends[0]) - len(ends[1])), "-" if self._ascii else "─"
         )
         drawn = [Content(line) for line in bars(counts, wide, rows - 1, ascii_only=self._ascii)]
         return [*drawn, Content.styled(ends[0] + axis + ends[1], "$text-muted")]
 
     def _fires(self, glance: Glance, rows: int) -> list[Content]:
-        return self._named("fires on", [f"{token(t['text'])} {t['n']:,}" for t in glance.tokens], rows)
+        number = "{:,}" if glance.gallery is None else "({:,})"  # a class reads as a number too
+        return self._named("fires on", [f"{token(t['text'])} {number.format(t['n'])}" for t in glance.tokens], rows)
 
     def _promotes(self, glance: Glance, rows: int) -> list[Content]:
-        return self._named("promotes", [token(x["text"]) for x in glance.logits if x["sign"] > 0], rows)
+        return self._named("promotes", _written(glance, 1), rows)
 
     def _suppresses(self, glance: Glance, rows: int) -> list[Content]:
-        return self._named("suppresses", [token(x["text"]) for x in glance.logits if x["sign"] < 0], rows)
+        return self._named("suppresses", _written(glance, -1), rows)
 
     def _alike(self, glance: Glance, rows: int) -> list[Content]:
         near = glance.neighbours
@@ -166,6 +197,14 @@ class Preview(Vertical):
             Content.assemble((f"{'' if i else name:<{NAME}}", "$text-muted"), Content("  ").join(line))
             for i, line in enumerate(lines)
         ]
+
+
+def _written(glance: Glance, sign: int) -> list[str]:
+    """The tokens, or classes, whose logits it raises, or with -1 lowers: the most first."""
+    if glance.gallery is None:
+        return [token(x["text"]) for x in glance.logits if x["sign"] == sign]
+    effects = [(on * sign, label) for label, on, _ in glance.gallery.effects if on is not None]
+    return [f"{label} {sign * by:+.2f}" for by, label in sorted(effects, reverse=True)[:CLASSES] if by > 0]
 
 
 def bars(counts: Sequence[int], wide: int, rows: int, *, ascii_only: bool = False) -> list[str]:

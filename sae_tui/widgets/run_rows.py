@@ -8,7 +8,7 @@ from typing import Any
 from rich.cells import cell_len
 from textual.content import Content
 
-from core.architectures import SPARSITY
+from core.architectures import SPARSITY, reads_images
 from core.overview import Seen
 from sae_tui.text import age, compact, figure, safe, size
 from sae_tui.widgets.bars import state
@@ -17,7 +17,12 @@ from sae_tui.widgets.columns import Column
 BARS = "▁▂▃▄▅▆▇█"
 TREND = 8
 """Cells of a trend."""
-HEADLINES = (("fvu", "FVU"), ("l0", "L0"), ("dead_share", "dead"), ("ce_loss_score", "CE score"))
+HEADLINES = (
+    ("baseline_acc", "accuracy"), ("recon_acc", "with SAE"), ("fidelity", "fidelity"), ("fvu", "FVU"), ("l0", "L0"),
+    ("dead_share", "dead"), ("ce_loss_score", "CE score"),
+)  # fmt: skip
+SHARES = ("baseline_acc", "recon_acc", "dead_share")
+"""Of these, what is told in percent."""
 NAME = 9
 """Cells of the names at the left of the side pane."""
 
@@ -150,7 +155,8 @@ def told(
         lines += [Content.styled(line, ink) for line in _wrapped(safe(seen.observed.note), width)]
     elif seen.observed.active and seen.status.phase:
         lines += [Content(line) for line in _wrapped(safe(_phase(seen)), width)]
-    lines += [Content(""), *_configured(dict(flat(values)), width), Content(""), *_figures(seen)]
+    unit = "images" if reads_images(values) else "tokens"
+    lines += [Content(""), *_configured(dict(flat(values)), width, unit), Content(""), *_figures(seen, unit)]
     lines += [Content(""), *_row("has", _has(seen), width)]
     for name, theirs in marked:
         found = differences(values, theirs)
@@ -179,13 +185,15 @@ def _phase(seen: Seen) -> str:
     return f"{status.phase}: {status.done:,.0f} of {status.total:,.0f} {status.unit} ({status.done / status.total:.0%})"
 
 
-def _configured(values: Mapping[str, Any], width: int) -> list[Content]:
+def _configured(values: Mapping[str, Any], width: int, unit: str) -> list[Content]:
     def get(name: str) -> str:
         return value_text(values.get(name))
 
     if not values:
         return [Content.styled("its config.toml cannot be read", "$error")]
     symbol, field = SPARSITY.get(str(values.get("sae.architecture")), ("k", "k"))
+    if symbol != "k" and values.get("sae.target_l0") is not None:
+        symbol, field = "L0", "target_l0"
     features = get("sae.d_sae") if values.get("sae.d_sae") else f"{get('sae.expansion') or '8'} × d_in"
     sparsity = f"{symbol} {get(f'sae.{field}')}"
     read, text = _row("source", get("training.source"), width), []
@@ -194,7 +202,8 @@ def _configured(values: Mapping[str, Any], width: int) -> list[Content]:
             *_row("model", f"{get('model.name')} {get('model.dtype')}", width),
             *_row("hook", get("model.hook"), width),
         ]
-        text = _row("corpus", f"{get('corpus.name')}, context {get('tokens.context')}", width)
+        context = "" if unit == "images" else f", context {get('tokens.context')}"
+        text = _row("corpus", get("corpus.name") + context, width)
     return [
         *read,
         *_row("SAE", f"{get('sae.architecture')} {sparsity}, {features} features", width),
@@ -203,16 +212,16 @@ def _configured(values: Mapping[str, Any], width: int) -> list[Content]:
     ]
 
 
-def _figures(seen: Seen) -> list[Content]:
+def _figures(seen: Seen, unit: str) -> list[Content]:
     tokens = seen.evaluation.get("tokens")
     lines = []
     for name, word in HEADLINES:
         value = seen.figure(name)
         if value is None:
             continue
-        shown = percent(value) if name == "dead_share" else figure(value)
+        shown = percent(value) if name in SHARES else figure(value)
         on = tokens.get(name) if isinstance(tokens, Mapping) and name in seen.evaluation else None
-        note = f"on {on:,} test tokens" if isinstance(on, int) else "last batch"
+        note = f"on {on:,} test {unit}" if isinstance(on, int) else "last batch"
         lines.append(Content.assemble((f"{word:<{NAME}}", "$text-muted"), f"{shown:<8}", (note, "$text-muted")))
     return lines or [Content.styled("no figures yet", "$text-muted")]
 

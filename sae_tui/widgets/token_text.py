@@ -86,9 +86,13 @@ class TokenText(ScrollView, can_focus=True):
         self._pieces = pieces
         if self._cursor is not None and self._cursor >= len(pieces):
             self.cursor = len(pieces) - 1 if pieces else None
-        self._draw(ahead=self._height // 3 if follow else 0)
-        if follow and len(self._rows) > self.scroll_offset.y + self._height:
+        ahead = self._height // 3 if follow else 0
+        self._draw(ahead)
+        top, last = self.scroll_offset.y, max(0, len(self._rows) - self._height)
+        if follow and last > top:
             self.scroll_to(y=self.virtual_size.height - self._height, animate=False, force=True)
+        elif top > last + ahead:  # a shorter text, which would be above all that is seen
+            self.scroll_to(y=last, animate=False, force=True)
 
     def at(self, x: int, y: int) -> int | None:
         """The index of the token in that cell of the text; past the end of a line its last one."""

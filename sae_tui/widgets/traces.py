@@ -83,6 +83,8 @@ class Run:
     """Whether it goes on: then the x axis ends where it still will be a while."""
     aim: float | None = None
     """The number of active features that it is to have."""
+    unit: str = "tokens"
+    """What is counted as it goes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +177,7 @@ class Traces:
         title, kind, _ = CHARTS[name]
         column = _column(name, shown[0])
         x_name, x_kind = AXES[view.axis]
+        title, x_name = (text.replace("tokens", runs[0].unit) for text in (title, x_name))
         series, gaps = [], 0
         aim = runs[0].aim if name == "l0" else None
         for run, curves in zip(runs, shown, strict=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.architectures import aim
+from core.architectures import aim, reads_images
 from core.machine import Usage, usage
 from core.overview import Seen
 from core.session import Session
@@ -50,7 +50,8 @@ class Watch:
         """The curves of `runs`, the session's own first; and the rest, of the session alone."""
         self._config = self._config or _config(self._session)
         sae = self._config.get("sae")
-        own = replace(runs[0], aim=aim(sae) if isinstance(sae, dict) else None)
+        unit = "activations" if reads_images(self._config) else "tokens"
+        own = replace(runs[0], aim=aim(sae) if isinstance(sae, dict) else None, unit=unit)
         return Look(
             found=self._traces.read([own, *runs[1:]], view),
             density=self._density(own, log=DENSITY in view.log),

@@ -54,6 +54,7 @@ SELECT
     if(u < 0.04, NULL, 5 * u) AS token_entropy,
     NULL::DOUBLE AS category_entropy, NULL::VARCHAR AS specialist_category, NULL::BIGINT AS specialist_score,
     density AS density_a, density AS density_b, u AS token_stability, 1::INTEGER AS birth, NULL::INTEGER AS death,
+    u AS stability,
     (hash(feature, 2) % 1000)::INTEGER AS cluster,
     (sin(cluster) * cluster / 1000 + sqrt(-2 * ln(u + 1e-9)) * cos(6.28 * v) / 9)::FLOAT AS x,
     (cos(cluster) * cluster / 1000 + sqrt(-2 * ln(u + 1e-9)) * sin(6.28 * v) / 9)::FLOAT AS y
@@ -99,7 +100,8 @@ CREATE TABLE feature_categories AS
 SELECT feature, '' AS category, 1::BIGINT AS n, 0.1 AS density, 1.0 AS mean, 0::BIGINT AS strong_docs
 FROM features WHERE false;
 CREATE TABLE snapshots AS
-SELECT step, feature, density::FLOAT AS density, mean::FLOAT AS mean, 0.1::FLOAT AS drift, 0.1::FLOAT AS drift_final
+SELECT step, feature, density::FLOAT AS density, mean::FLOAT AS mean, 0.1::FLOAT AS drift, 0.1::FLOAT AS drift_final,
+    0.5::FLOAT AS jaccard
 FROM features, (VALUES (1), (50), (100)) s(step) ORDER BY feature, step;
 CREATE TABLE alignment AS
 SELECT feature, 0 AS rank, 1 AS neuron, 0.5::FLOAT AS weight, 0.1::FLOAT AS share FROM features;
@@ -115,7 +117,7 @@ FROM features GROUP BY cluster
 UNION ALL SELECT 1000, NULL, 0.9, {n}, 0, 0, ['a']
 ORDER BY cluster;
 CREATE TABLE meta AS
-SELECT * FROM (VALUES ('d_sae', '{n}'), ('tokens_counted', '1000000'), ('schema', '3'), ('map', 'pca')) t(key, value);
+SELECT * FROM (VALUES ('d_sae', '{n}'), ('tokens_counted', '1000000'), ('schema', '4'), ('map', 'pca')) t(key, value);
 DROP TABLE vocabulary;
 """
 

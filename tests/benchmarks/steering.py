@@ -1,9 +1,10 @@
 """Steering beside `transformers`' own `generate`, on the embedded model: medians of runs taken in turn.
 
-    python -m tests.benchmarks.steering [--tokens N] [--runs N]
+    python -m tests.benchmarks.steering [--tokens N] [--runs N] [--threads N]
 
-All that a report has is in the time: both texts, KL, the likeliest tokens. Ratios mean something beside other work,
-tokens per second only on a quiet machine.
+All that a report has is in the time: both texts, KL, the likeliest tokens. Ours is loaded as the engine loads it,
+theirs as `transformers` does, in one process with the same settings of PyTorch. Ratios mean something beside other
+work, tokens per second only on a quiet machine; with one thread it is processor time, which other work changes least.
 """
 
 import argparse
@@ -11,11 +12,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
-from core.config import ModelConfig
+from core import flow
+from core.config import ModelConfig, parse
 from core.models.language import LanguageModel
 from core.models.load import load
 from core.options import TokensConfig
@@ -36,9 +37,11 @@ class Parts:
     """The model twice, once as `transformers` has it and once read at a hook, and an SAE of random weights."""
 
     def __init__(self, tokens: int) -> None:
-        device = torch.device("cpu")
-        self.alone, self.tokenizer = _loaded(device)
-        self.model = LanguageModel("smollm2", *_loaded(device), HOOK, device)
+        values = {"device": "cpu", "model": {"name": "smollm2", "hook": HOOK}}
+        model = returned(flow.load_model(parse(values)))
+        assert isinstance(model, LanguageModel)
+        self.model = model
+        self.alone, _ = returned(load(ModelConfig(name="smollm2"), torch.device("cpu")))
         self.sae = TopK(self.model.d_in, D_SAE, K)
         self.sae.initialise(torch.zeros(self.model.d_in), torch.Generator().manual_seed(0))
         self.config, self.tokens = TokensConfig(), tokens
@@ -49,39 +52,39 @@ class Parts:
         """Seconds a token, baseline and steered."""
         edits = (Intervention("add", 7, 0.5),)
         request = GenerationRequest(prompt=PROMPT, interventions=edits, tokens=self.tokens, sampling=GREEDY)
-        began = time.perf_counter()
+        began = _clock()
         n = sum(1 for _ in generate(self.model, self.sae, request, self.config, None))
-        return (time.perf_counter() - began) / n
+        return (_clock() - began) / n
 
     def first_token(self) -> float:
         """Seconds to the first report."""
         request = GenerationRequest(prompt=PROMPT, interventions=(Intervention("add", 7, 0.5),), sampling=GREEDY)
-        began = time.perf_counter()
+        began = _clock()
         next(generate(self.model, self.sae, request, self.config, None))
-        return time.perf_counter() - began
+        return _clock() - began
 
     def theirs(self, rows: int) -> float:
         """Seconds a token of `transformers`' generate."""
         ids = torch.from_numpy(self.prompt.block.ids).repeat(rows, 1)
-        began = time.perf_counter()
+        began = _clock()
         self.alone.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=self.tokens, min_new_tokens=self.tokens,
             do_sample=False, pad_token_id=0,
         )  # fmt: skip
-        return (time.perf_counter() - began) / self.tokens
+        return (_clock() - began) / self.tokens
 
     def strengths(self, n: int) -> float:
         """Seconds a token of a baseline and n strengths of one feature, as rows."""
         rows = Rows(self.model, self.sae, self.prompt, n + 1)
         edits = [None, *((Resolved("add", 7, 0.1 * i, "everywhere"),) for i in range(n))]
-        began = time.perf_counter()
+        began = _clock()
         for _ in range(self.tokens):
             rows.take(rows.logits(edits).argmax(dim=1).tolist())
-        return (time.perf_counter() - began) / self.tokens
+        return (_clock() - began) / self.tokens
 
 
-def _loaded(device: torch.device) -> Any:
-    return returned(load(ModelConfig(name="smollm2"), device))
+def _clock() -> float:
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def _line(what: str, value: float, unit: str, limit: str, met: bool | None = None) -> None:
@@ -94,7 +97,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=40)
     parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     parts = Parts(args.tokens)
     timed: dict[str, Callable[[], float]] = {
         "steered": parts.steered,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 
 import duckdb
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 import torch
 
 from core import config as configs
-from core import flow
-from core.analysis import feature_report, gallery, pictured
+from core import flow, importing
+from core.analysis import feature_report, gallery, grown, pictured, studies
 from core.analysis.store import Store
 from core.errors import ConfigError, SessionError
 from core.fidelity import METRICS
@@ -141,25 +142,72 @@ def top(database, feature):
 
 def test_the_input_pattern_equals_finite_differences_over_the_top_images(model, sae, database):
     fired = [f for (f,) in database.execute("SELECT feature FROM features WHERE n > 10 ORDER BY n DESC").fetchall()]
-    w = {key: value.double() for key, value in model.network.state_dict().items()}
-    sae = files_double(sae)
-
-    def z(pixels, feature):
-        x = (pixels @ w["layers.1.1.weight"].T + w["layers.1.1.bias"]).relu()
-        return sae(x)[:, feature]
-
-    step = 1e-6
     for feature in fired[:3]:
         rows = [image for image, _ in top(database, feature)]
         assert len(rows) == 5
-        pixels = torch.from_numpy(model.images.pixels[rows]).double() / 255
-        wanted = []
-        for place in range(784):
-            moved = torch.zeros(784, dtype=torch.float64)
-            moved[place] = step
-            wanted.append(float((z(pixels + moved, feature) - z(pixels - moved, feature)).mean() / (2 * step)))
+        wanted = differences(code_of_pixels(model, sae), model.images.pixels[rows], feature)
         found = database.execute("SELECT value FROM patterns WHERE feature = ? ORDER BY y, x", [feature]).fetchall()
         assert np.allclose([v for (v,) in found], wanted, atol=1e-3)
+
+
+def code_of_pixels(model, sae):
+    """The SAE's code of pixels from 0 to 1, in float64."""
+    w = {key: value.double() for key, value in model.network.state_dict().items()}
+    code = files_double(sae)
+    return lambda pixels: code((pixels @ w["layers.1.1.weight"].T + w["layers.1.1.bias"]).relu())
+
+
+def differences(code, pixels, feature):
+    """The mean over images of ∂z_f / ∂p, by moving one pixel after the other."""
+    step, pixels, wanted = 1e-6, torch.from_numpy(pixels).double() / 255, []
+    for place in range(784):
+        moved = torch.zeros(784, dtype=torch.float64)
+        moved[place] = step
+        wanted.append(float((code(pixels + moved) - code(pixels - moved))[:, feature].mean() / (2 * step)))
+    return wanted
+
+
+def test_each_snapshot_tells_what_features_responded_to_with_the_sae_as_it_was_then(session, model, database):
+    steps = [step for (step,) in database.execute("SELECT DISTINCT step FROM snapshots ORDER BY step").fetchall()]
+    assert session.snapshot_steps() == steps == [1, 30, 60, 90, 94]
+    numbers = model.images.numbers["test"]
+    drawn = []
+    for step in steps:
+        code = code_of_pixels(model, files.load(session.snapshots_dir / str(step)))
+        z = code(torch.from_numpy(model.images.pixels[numbers]).double() / 255).numpy()
+        rows = database.execute(
+            "SELECT feature, doc, value, pattern FROM snapshot_images WHERE step = ? ORDER BY feature", [step]
+        ).fetchall()
+        assert [row[0] for row in rows] == np.flatnonzero(z.max(axis=0) > 0).tolist()
+        for feature, doc, value, _ in rows:
+            assert value == pytest.approx(z[:, feature].max(), rel=1e-4) == pytest.approx(z[doc, feature], rel=1e-4)
+        feature, _, _, pattern = max(rows, key=lambda row: row[2])
+        top5 = [i for i in np.argsort(-z[:, feature], kind="stable")[:5] if z[i, feature] > 0]
+        wanted = differences(code, model.images.pixels[numbers[top5]], feature)
+        assert np.allclose(pattern, wanted, atol=1e-3 * max(np.abs(wanted)) + 1e-5)
+        drawn.append(pattern)
+    assert not np.allclose(drawn[0], drawn[-1], atol=1e-3)
+
+
+def test_emergence_tells_features_one_by_one_with_their_pictures(session, database):
+    found = studies.emergence(session)
+    assert {one.why for one in found.features} <= {*grown.REASONS} and len({one.feature for one in found.features}) > 5
+    for one in found.features:
+        rows = database.execute(
+            "SELECT step, density, value, pattern, image, label FROM snapshots LEFT JOIN snapshot_images "
+            "USING (step, feature) LEFT JOIN images USING (doc) WHERE feature = ? ORDER BY step", [one.feature]
+        ).fetchall()  # fmt: skip
+        assert one.density == [row[1] for row in rows] and len(one.pictures) == 5
+        for picture, (_, _, value, pattern, image, label) in zip(one.pictures, rows, strict=True):
+            assert (picture is None) == (value is None)
+            if picture:
+                assert (picture.value, picture.image, picture.label) == (value, image, label)
+                assert np.allclose(np.ravel(picture.pattern), pattern, rtol=1e-3) and np.shape(picture.pixels) == (
+                    28,
+                    28,
+                )
+    [asked] = studies.emergence(session, features=[7]).features
+    assert (asked.feature, asked.why) == (7, "")
 
 
 def files_double(sae):
@@ -285,6 +333,11 @@ def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(folder, se
     returned(flow.train(stopped))
     one, other = files.load(session.weights_dir()).state_dict(), files.load(stopped.weights_dir()).state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
+    assert stopped.snapshot_steps() == session.snapshot_steps()
+    assert {p.name for p in stopped.snapshots_dir.iterdir()} == {p.name for p in session.snapshots_dir.iterdir()}
+    for step in stopped.snapshot_steps():
+        files_of = (s.snapshots_dir / str(step) / "sae_weights.safetensors" for s in (stopped, session))
+        assert len({path.read_bytes() for path in files_of}) == 1
 
 
 def test_pixels_are_activations_without_accuracies_or_effects(folder, tmp_path):
@@ -314,9 +367,43 @@ def test_a_feature_map_is_trained_on_and_analysed_place_by_place(folder, tmp_pat
         assert database.execute("SELECT count(*) FROM images").fetchall() == [(21,)]
 
 
-def test_text_is_not_asked_of_a_session_of_images(session):
+def test_an_exported_sae_comes_back_to_the_classifier_it_was_trained_on(session, tmp_path):
+    back = returned(importing.import_sae(tmp_path, str(session.sae_dir), "back"))
+    config = back.config()
+    assert config.model == session.config().model and config.corpus.name == session.config().corpus.name
+    returned(flow.evaluate(back))
+    assert back.evaluation()["baseline_acc"] == session.evaluation()["baseline_acc"]
+    assert back.evaluation()["recon_acc"] == session.evaluation()["recon_acc"]
+
+
+def test_an_sae_of_images_from_elsewhere_is_taken_to_be_of_the_embedded_ones(session, tmp_path):
+    folder = tmp_path / "theirs"
+    shutil.copytree(session.sae_dir, folder)
+    cfg = json.loads((folder / "cfg.json").read_text())
+    cfg["metadata"] = {name: value for name, value in cfg["metadata"].items() if name != "classifier"}
+    cfg["metadata"]["dataset_path"] = None
+    (folder / "cfg.json").write_text(json.dumps(cfg))
+    assert returned(importing.import_sae(tmp_path, str(folder), "theirs-2")).config().corpus.name == "mnist"
+
+
+def test_baselines_are_measured_on_images_with_what_the_classifier_makes_of_them(session, model, sae):
+    found = {b.name: b for b in returned(flow.baselines(session))}
+    assert list(found) == ["sae", "neurons", "pca", "random"]
+    numbers = torch.from_numpy(model.images.numbers["test"][60:])
+    x_hat = sae(model.activations(numbers.unsqueeze(1))[:, 0])
+    labels = torch.from_numpy(model.images.labels_of(numbers.numpy()))
+    right = (model.onward(x_hat.unsqueeze(1)).argmax(dim=1) == labels).double().mean()
+    assert found["sae"].recon_acc == pytest.approx(float(right)) and found["sae"].token_entropy <= np.log(10)
+    assert found["random"].recon_acc < found["sae"].recon_acc
+
+
+def test_text_is_not_asked_of_a_session_of_images_which_an_engine_loads(session):
     with pytest.raises(SessionError, match="reads images: it knows no text"):
-        returned(flow.load_engine(session))
+        returned(flow.load_text(session))
+    with pytest.raises(SessionError, match="reads images"):
+        returned(flow.ask(session, lambda model, sae: iter(())))
+    model, sae = returned(flow.load_engine(session))
+    assert model.classifies and sae.d_in == model.d_in
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from core import config as configs
 from core.config import RunConfig
 from core.errors import SessionError
 from core.session import Session
@@ -160,3 +161,16 @@ def test_a_training_goes_on_from_the_newest_checkpoint_that_holds_its_state(sess
     assert session.checkpoint_steps() == [11, 10, 2] and session.resumable() == 10
     session.sae_dir.mkdir()
     assert session.finished and session.trained and session.resumable() is None
+
+
+def test_a_session_says_what_its_model_reads_and_refuses_the_other_in_a_sentence(session: Session, tmp_path: Path):
+    images = Session.create(tmp_path / "sessions", "digits", configs.parse(configs.preset("mnist")))
+    assert (session.reads_images, images.reads_images) == (False, True)
+    session.require(images=False)
+    images.require(images=True)
+    with pytest.raises(SessionError, match="'digits' reads images: it knows no text.*--image N"):
+        images.require(images=False)
+    with pytest.raises(SessionError, match="'toy' reads text: it knows no images.*--prompt TEXT"):
+        session.require(images=True)
+    images.config_path.write_text("model = [")
+    assert not images.reads_images

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from core import config, sweep
+from core import config, study, sweep
+from core.architectures import SPARSITY
 from core.errors import ConfigError, SessionError
 
 BASE = {"sae": {"d_sae": 64}}
@@ -18,6 +19,10 @@ def test_every_combination_is_a_run_with_a_name_of_its_own():
     assert names("sae.k=4,8", "training.lr=0.001,3e-3") == [
         "study-k4-lr0.001", "study-k4-lr3e3", "study-k8-lr0.001", "study-k8-lr3e3",
     ]  # fmt: skip
+
+
+def test_a_value_stands_apart_from_a_field_that_ends_in_a_digit():
+    assert names("sae.architecture=relu", "sae.target_l0=5,20") == ["study-relu-targetl0-5", "study-relu-targetl0-20"]
 
 
 def test_a_field_that_an_architecture_has_no_use_for_does_not_vary_it():
@@ -60,6 +65,24 @@ def test_a_session_is_made_once_and_another_configuration_is_not_taken_for_it(tm
     [other] = sweep.members("study", {"sae": {"d_sae": 32}}, sweep.grid(["sae.k=4"]))
     with pytest.raises(SessionError, match="another configuration.*--name"):
         sweep.session(tmp_path, other)
+
+
+def test_where_the_model_classifies_the_accuracies_are_told_too(tmp_path):
+    found = sweep.members("study", BASE, sweep.grid(["sae.k=4,8"]))
+    sweep.session(tmp_path, found[1])
+    figures = {"fvu": 0.1, "l0": 8, "baseline_acc": 0.9, "recon_acc": 0.81, "delta_acc": 0.09, "fidelity": 0.9}
+    sweep.session(tmp_path, found[0]).evaluation_path.write_text(json.dumps(figures))
+    rows = sweep.results(tmp_path, found)
+    names = ["baseline_acc", "recon_acc", "delta_acc", "fidelity"]
+    assert [rows[0][name] for name in names] == [0.9, 0.81, 0.09, 0.9]
+    assert [rows[1][name] for name in names] == [None] * 4
+
+
+@pytest.mark.parametrize(("preset", "wanted"), [("mnist", 20), ("demo", 32)])
+def test_architectures_are_compared_at_as_many_active_features_as_the_configuration_aims_at(preset, wanted):
+    found = study.activation("acts", config.preset(preset))
+    assert [m.config.sae.aim for m in found] == [wanted] * len(SPARSITY)
+    assert [m.config.sae.architecture for m in found] == list(SPARSITY)
 
 
 def test_the_best_are_those_that_none_beats_in_both(tmp_path):

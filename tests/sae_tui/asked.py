@@ -99,10 +99,33 @@ def studied() -> dict[str, Any]:
     ]
     steps = [
         {"step": step, "alive": alive, "born": born, "died": died, "density": 0.004, "density_rho": rho,
-         "drift": rho, "drift_final": 0.1}
+         "jaccard": rho, "drift": rho, "drift_final": 0.1}
         for step, alive, born, died, rho in ((1, 8, 8, 0, None), (50, 11, 4, 1, 0.5), (100, 10, 0, 1, 0.8))
     ]  # fmt: skip
+    features = [
+        {"feature": feature, "why": why, "label": label, "top_token": " the", "birth": birth, "density": density,
+         "drift": [None, 0.5, 0.1], "pictures": []}
+        for feature, why, label, birth, density in (
+            (7, "strongest", "\x1b[31m", 1, [0.01, 0.02, 0.03]), (9, "came late", "", 50, [0.0, 0.001, 0.01])
+        )
+    ]  # fmt: skip
+    stability = {"median": 0.63, "p10": 0.4, "p90": 0.8}
     return {
-        "study frequency": [{"name": "alpha", "density_against": against, "clouds": clouds}],
-        "study emergence": [{"name": "alpha", "stability": {"median": 0.63, "p10": 0.4, "p90": 0.8}, "steps": steps}],
-    }
+        "study frequency": [{"name": "alpha", "density_reliability": 0.987, "density_reliability_full": 0.993,
+                             "density_against": against, "clouds": clouds}],
+        "study emergence": [{"name": "alpha", "stability": stability, "steps": steps, "features": features}],
+    }  # fmt: skip
+
+
+def studied_of_images() -> dict[str, Any]:
+    """The same of a session of images, with a picture for each snapshot but the first."""
+    found = studied()
+    [frequency], [emergence] = found["study frequency"], found["study emergence"]
+    frequency["density_against"] = frequency["density_against"][1:]
+    frequency["clouds"] = frequency["clouds"][1:]
+    ramp = [[(row + column) / 54 for column in range(28)] for row in range(28)]
+    falling = [[0.5 - v for v in row] for row in ramp]
+    for one in emergence["features"]:
+        picture = {"image": 12, "label": 4, "value": 1.5, "pixels": ramp, "pattern": falling}
+        one |= {"label": "", "top_token": "4", "density": [0.0, 0.02, 0.03], "pictures": [None, picture, picture]}
+    return found

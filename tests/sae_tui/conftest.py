@@ -60,6 +60,27 @@ def sessions_root(made_sessions: Path, tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def made_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Analysed sessions of images: `digits`, `maps` (a feature map of 7 by 7 places), `pixels` (no classifier)."""
+    from tests import image_session
+
+    root = tmp_path_factory.mktemp("images") / "sessions"
+    image_session.make(root, "digits")
+    image_session.make(root, "maps", model="mnist-cnn", hook="blocks.1.hook_post")
+    image_session.make(root, "pixels", model="mnist-pixels", hook="hook_input")
+    return root
+
+
+@pytest.fixture
+def images_root(made_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the three for this test alone, in a terminal with all colours, by which images are drawn."""
+    from textual import constants
+
+    monkeypatch.setattr(constants, "COLOR_SYSTEM", "truecolor")  # read from the environment before that was set
+    return Path(shutil.copytree(made_images, tmp_path / "images"))
+
+
 @pytest.fixture
 def workbench(tmp_path: Path) -> Callable[..., object]:
     """`workbench(root, mode=…, session=…)`: an application with settings and a state of its own."""
@@ -162,8 +183,8 @@ def cli(trained, capsys):
 
 @pytest.fixture
 def engine(monkeypatch):
-    """What the Steer screen makes its engines of: `engine.made` is the newest."""
-    from sae_tui.screens.steer import SteerPage
+    """What the Steer screens make their engines of: `engine.made` is the newest."""
+    from sae_tui.screens.planning import Planning
     from tests.sae_tui.fake_engine import FakeEngine
 
     class Makes:
@@ -175,7 +196,7 @@ def engine(monkeypatch):
             return self.made
 
     makes = Makes()
-    monkeypatch.setattr(SteerPage, "make_engine", staticmethod(makes))
+    monkeypatch.setattr(Planning, "make_engine", staticmethod(makes))
     return makes
 
 

@@ -44,7 +44,7 @@ class FakeEngine:
         """Of each generation its changes, its past and its steps."""
         self.threads: list[int | None] = []
         self.error: Exception | None = None
-        self.closed = False
+        self.closed = self._loaded = False
         self._stopped = threading.Event()
         self._changed: Sequence[Intervention] | None = None
         self._generating = False
@@ -55,6 +55,7 @@ class FakeEngine:
         yield protocol.Loading(id=1, progress=Progress(phase="loading smollm2", done=1, total=2, unit="tensors"))
         if self.error:
             raise self.error
+        self._loaded = True
         yield protocol.Started(id=1, made_with=TOKENS_MADE)
         yield protocol.Done(id=1, stopped=False)
 
@@ -69,7 +70,12 @@ class FakeEngine:
         self._stopped.clear()
         begin = len(past)
         self._generating, self._changed, held = True, None, held_at(request, changes, begin)[0]
+        if self.error and not self._loaded:
+            raise self.error  # nothing is begun with what does not load
         yield protocol.Started(id=2, made_with=TOKENS_MADE)
+        if past:
+            reading = Progress(phase="reading what was written", done=1, total=2, unit="tokens")
+            yield protocol.Loading(id=2, progress=reading)
         same = all(one == other for one, other in past)
         end = min(request.tokens, len(self.words), begin + (request.tokens if steps is None else steps))
         for index in range(begin, end):

@@ -1,5 +1,6 @@
 """Features of SAEs compared, and studies: tables, matches, the way of a feature, clouds, verbs that are stopped."""
 
+import re
 import threading
 import time
 
@@ -15,8 +16,9 @@ from sae_tui.screens.runs import RunsPage
 from sae_tui.screens.study import StudyPage
 from sae_tui.widgets import alike, cloud
 from sae_tui.widgets.chart import Chart
+from sae_tui.widgets.multiples import Multiples
 from sae_tui.widgets.rows import Rows
-from tests.sae_tui.asked import FakeVerbs, compared, studied
+from tests.sae_tui.asked import FakeVerbs, compared, studied, studied_of_images
 from tests.sae_tui.conftest import HOSTILE
 from tests.sae_tui.waiting import until
 
@@ -202,6 +204,8 @@ async def test_what_cannot_be_compared_is_told(root, workbench, verbs):
         page = await opened(pilot, marked=("alpha", "beta"))
         await until(lambda: "no text in common" in text(page, "matches"))
         assert text(page, "matches").replace("\n", "").isprintable()
+        await pilot.press("b")
+        await until(lambda: verbs.asked[-1][:5] == ["compare", "alpha", "beta", "--by", "firing"])
 
 
 @pytest.mark.asyncio
@@ -217,19 +221,60 @@ async def test_studies_draw_clouds_and_the_training(root, workbench, verbs, size
         assert "density, log scale" in text(page, "token_entropy")
         assert [verb[1] for verb in verbs.asked] == ["frequency", "emergence"]
         visited = [page.here]
-        for _ in range(6):
+        for _ in range(7):
             await pilot.press("tab")
             await until(lambda: page.here != visited[-1] and page.query_one(f"#{page.here}").has_focus)
             visited.append(page.here)
             if size == SMALL:
                 assert [pane for pane in page.PANES if page.query_one(f"#{pane}").display] == [page.here]
         assert visited == list(page.PANES)
-        assert "11" in text(page, "steps") and "steady 0.63" in title(page, "steps")
+        page.to("steps")
+        await until(lambda: "11" in text(page, "steps") and "stability 0.63" in title(page, "steps"))
         assert [series.ys for series in page.query_one("#changes", Chart).plot.series] == [[4.0, 0.0], [1.0, 1.0]]
         assert "study emergence alpha" in page.command_line()
         assert "nothing to compare" in text(page, "specialist_score")
+        assert "halves agree .987" in title(page, "token_entropy")
+        page.to("features")
+        await until(lambda: 'feature 7 · "␛[31m" · strongest · since step 1' in text(page, "features"))
+        assert "▁▅█   1.00% to  3.00%  feature 7" in text(page, "features")
+        assert "feature 9 · fires on ␣the · came late · since step 50" in text(page, "features")
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, RunsPage))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [WIDE, SMALL])
+async def test_a_study_of_images_shows_a_picture_for_each_snapshot(root, workbench, verbs, size):
+    verbs.answers |= studied_of_images()
+    path = Session(root / "alpha").config_path
+    path.write_text(re.sub(r'(?m)^name = ".*"', 'name = "mnist-mlp"', path.read_text(), count=1))
+    app = workbench(root, session="alpha")
+    async with app.run_test(size=size) as pilot:
+        await until(lambda: app.screen._rows)
+        await pilot.press("g", "u")
+        await until(lambda: isinstance(app.screen, StudyPage) and len(app.screen._found) == 2)
+        page = app.screen
+        assert "token_entropy" not in page.PANES and not page.query("#token_entropy")
+        await until(lambda: "density and label entropy" in title(page, "category_entropy"))
+        await pilot.press("shift+tab")
+        await until(lambda: page.here == "features" and page.query_one(Multiples).has_focus)
+        shown = page.query_one(Multiples)
+        await until(lambda: "feature 7 · fires on 4 · strongest" in text(page, "features"))
+        lines = text(page, "features").splitlines()
+        assert "silent" in lines[1] and "50" in lines[1] and "▀" in "".join(lines)
+        wide = size == WIDE
+        assert ("step 50  density 2.00%" in lines[1]) == wide
+        height = 2 + 2 * (14 if wide else 7) + 1
+        assert len(shown._block(0)) == height
+        await pilot.press("z")
+        await until(lambda: page.maximized is shown and shown.size.height > 15)
+        await until(lambda: shown.has_focus)
+        await pilot.press("G")
+        await until(lambda: "feature 9 · fires on 4 · came late" in text(page, "features"), "the last is out of view")
+        opened = []
+        app.open_session, app.open_feature = lambda session, mode: opened.append(mode), opened.append
+        await pilot.press("enter")
+        await until(lambda: opened == ["features", 9])
 
 
 @pytest.mark.asyncio
@@ -242,6 +287,8 @@ async def test_a_study_of_a_training_without_snapshots_says_so(root, workbench, 
         await pilot.press("l", "u")
         await until(lambda: isinstance(app.screen, StudyPage) and len(app.screen._found) == 2)
         assert app.screen.query_one("#alive", Chart).plot.empty.startswith("it took no snapshots")
+        app.screen.to("features")
+        await until(lambda: text(app.screen, "features").startswith("it took no snapshots"))
 
 
 def test_the_longest_bar_is_the_largest_and_lines_fit():

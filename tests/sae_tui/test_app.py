@@ -174,6 +174,9 @@ def test_no_two_actions_that_work_at_once_share_a_key():
         pressed = [k for action in keys.actions(section) for k in action.keys.split(",")]
         assert len(pressed) == len(set(pressed)), section
         assert not everywhere & set(pressed), (section, everywhere & set(pressed))
+    shared = {k for action in keys.actions("edits") for k in action.keys.split(",")}
+    for section in ("steer", "image"):
+        assert not shared & {k for action in keys.actions(section) for k in action.keys.split(",")}, section
 
 
 def test_settings_are_read_strictly_and_a_wrong_one_names_the_nearest(tmp_path: Path):

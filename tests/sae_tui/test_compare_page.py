@@ -85,6 +85,25 @@ async def test_all_runs_are_points_and_lines_where_none_are_marked(sessions_root
 
 
 @pytest.mark.asyncio
+async def test_runs_that_classify_are_compared_by_fidelity_too(sessions_root, workbench):
+    evaluated(sessions_root, "k16", k=16, fvu=0.4, ce_loss_score=0.8, fidelity=0.97)
+    evaluated(sessions_root, "k64", k=64, fvu=0.3, ce_loss_score=0.9, fidelity=0.99)
+    app = workbench(sessions_root)
+    app.marked = {"k16", "k64"}
+    async with app.run_test(size=WIDE) as pilot:
+        page = await compare(pilot)
+        assert any("fid." in line for line in table(app)) and any(".970" in line for line in table(app))
+        await pilot.press("w", "w")
+        await until(lambda: "fidelity (higher is better)" in str(page.query_one(Scatter).border_title))
+        assert [point.y for point in page._points] == [0.97, 0.99] and page.memory()["axis"] == "fidelity"
+    app = workbench(sessions_root)
+    app.marked = {"alpha", "beta"}  # which have none: the axis that is remembered is none of theirs
+    async with app.run_test(size=WIDE) as pilot:
+        page = await compare(pilot)
+        assert page._axis == "fvu" and not any("fid." in line for line in table(app))
+
+
+@pytest.mark.asyncio
 async def test_the_marked_runs_only_and_the_cursor_lights_a_point(sessions_root, workbench):
     evaluated(sessions_root, "k16", k=16, fvu=0.4)
     app = workbench(sessions_root)

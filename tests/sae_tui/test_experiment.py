@@ -83,6 +83,19 @@ def test_a_dose_in_json_has_every_figure_and_is_the_same_each_time(cli, alive):
     assert one["curves"][0]["points"][1]["gain"]["n"] == 1
 
 
+def test_a_dose_takes_the_sampling_that_steer_takes_and_others_have_no_use_for_it(cli, alive):
+    asked = ("--top-k", 3, "--top-p", 0.9, "--min-p", 0.05, "--repetition-penalty", 1.5)
+    found = json.loads(cli(*dose(alive[0], "--strengths", "1", *asked, "--json"))[1])
+    sampling = {"temperature": 0.7, "top_p": 0.9, "top_k": 3, "min_p": 0.05, "repetition_penalty": 1.5}
+    assert sampling.items() <= found["request"]["sampling"].items()
+    plain = json.loads(cli(*dose(alive[0], "--strengths", "1", "--json"))[1])
+    assert [p["text"] for p in plain["curves"][0]["points"]] != [p["text"] for p in found["curves"][0]["points"]]
+    code, _, err = cli("experiment", "effect", "toy", "--ablate", 1, "--top-k", 3)
+    assert code == 2 and "no use for --top-k" in err
+    code, _, err = cli(*dose(alive[0], "--top-p", 0))
+    assert code == 2 and "a top-p of 0 leaves no token" in err
+
+
 def test_an_effect_is_told_with_its_control(cli, alive, trained):
     code, out, _ = cli(
         "experiment", "effect", "toy", "--ablate", alive[0], "--texts", trained / "plain.txt", "--like", 3

@@ -1,5 +1,7 @@
 """An experiment on its screen: the form, what is found while it comes, and back to Steer with a strength."""
 
+import shlex
+
 import pytest
 
 from core.errors import RunError
@@ -7,6 +9,8 @@ from core.experiments import kept
 from core.experiments.requests import DoseRequest, EffectRequest, PairRequest
 from core.session import Session
 from core.steering.interventions import from_command
+from core.steering.request import Sampling
+from sae_tui.cli import parser
 from sae_tui.screens.experiment import ExperimentPage
 from sae_tui.screens.runs import RunsPage
 from sae_tui.screens.steer import SteerPage
@@ -93,6 +97,29 @@ async def test_a_dose_is_measured_and_its_best_strength_goes_to_steer(sessions_r
         await pilot.press("a")
         await until(lambda: app.screen is not page)
         assert app.to_steer == ["/add 3 3max"]
+
+
+@pytest.mark.asyncio
+async def test_tokens_are_chosen_as_the_form_says_and_the_command_line_asks_for_the_same(
+    sessions_root, workbench, made
+):
+    app = workbench(sessions_root, mode="runs", session="alpha")
+    async with app.run_test(size=(80, 24)) as pilot:
+        page = await opened(app, pilot, "/add 3 2max")
+        put(page, prompt="Once", strengths="1", top_k="40", top_p="0.9", min_p="0.05", repetition_penalty="1.2")
+        line = shlex.split(page.command_line())
+        parsed = parser().parse_args(line[1:])
+        await measured(pilot, page)
+        [request] = [asked for asked in made[0].asked if isinstance(asked, DoseRequest)]
+        wanted = Sampling(top_k=40, top_p=0.9, min_p=0.05, repetition_penalty=1.2)
+        assert request.sampling == wanted
+        assert (parsed.top_k, parsed.top_p, parsed.min_p, parsed.repetition_penalty) == (40, 0.9, 0.05, 1.2)
+        assert parsed.temperature is None, "what is as it begins is not told"
+        put(page, top_k="x")
+        await pilot.press("ctrl+s")
+        await until(lambda: "'x' is no top-k" in status(page))
+        put(page, kind="effect")
+        assert not any("top-k" in row.entry.label for row in page._form.shown())
 
 
 @pytest.mark.asyncio

@@ -17,7 +17,7 @@ from sae_tui.widgets.bars import KeyBar, Line
 from sae_tui.widgets.chart import Chart
 from sae_tui.widgets.contexts import Contexts
 from sae_tui.widgets.feature_facts import Weights
-from sae_tui.widgets.feature_panes import PANES, SHORT, FeaturePanes
+from sae_tui.widgets.feature_panes import FeaturePanes
 from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.histogram import Histogram
 from sae_tui.widgets.places import Places
@@ -27,6 +27,7 @@ from tests.sae_tui.waiting import until
 from .conftest import HOSTILE
 
 WIDE, NARROW = (160, 45), (80, 24)
+PANES, SHORT = FeaturePanes.ALL, FeaturePanes.SHORT
 
 
 async def opened(app, pilot, feature):
@@ -476,7 +477,7 @@ async def test_the_last_one_asked_for_is_shown_and_the_old_one_stays_until_then(
         page = await opened(app, pilot, 5)
         shown = []
         came = page._came
-        page._came = lambda answer: (shown.append(answer[0].feature), came(answer))
+        page._came = lambda answer: (shown.append(answer[0].card.feature), came(answer))
         for feature in (6, 7, 8):
             page._go(feature)
             assert page._card.feature == 5 and line(page, "name").startswith("Feature 5")

@@ -16,6 +16,7 @@ from core.labels import Label, append
 from core.session import Session
 from tests import stand_in
 from tests.sae_tui.conftest import HOSTILE
+from tests.sae_tui.test_probe_page import keep
 from tests.terminal import Terminal, parts
 
 REPOSITORY = Path(__file__).parents[2]
@@ -32,6 +33,8 @@ CSI = re.compile(
 """What Textual itself sends: styles, places, modes and two questions about modes."""
 OSC = re.compile(r"22;[a-z-]+|52;c;[A-Za-z0-9+/=]*")
 """The shape of the pointer; and the clipboard, where one pressed `y`."""
+PATIENCE_S = 120.0
+"""For a process that imports much on a machine that others use."""
 SPLASH = "\x1b[?1049h\x1b[H\x1b[2J"
 """What is sent before Textual is there."""
 BIDI_AND_ZERO_WIDTH = {*"\u061c\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"}
@@ -169,6 +172,63 @@ def test_hostile_text_on_every_screen_reaches_the_terminal_as_text_alone(hostile
     terminal.press("ctrl+q")
     assert terminal.wait(15) == 0
     assert_harmless(terminal, copies=10)
+
+
+def test_hostile_text_on_the_screens_that_ask_verbs_and_engines(hostile_root, opened):
+    keep(hostile_root)
+    shutil.copytree(hostile_root / "alpha", hostile_root / "omega")
+    for name in ("gamma", "delta", "torn"):
+        shutil.rmtree(hostile_root / name)
+    terminal = opened(hostile_root, (160, 45))
+    walk(terminal, "escape", ":", *"session alpha", "enter", "1")
+    walk(terminal, "p")
+    terminal.wait_for("most frequent", PATIENCE_S)
+    walk(terminal, "l", "j", ".", "y", "tab", "v", "j", "v", "v", "y", "v", "tab", "f")
+    paste(terminal, PASTED)
+    walk(terminal, "escape", "escape", "u")
+    terminal.wait_for("ρ", PATIENCE_S)
+    walk(terminal, "tab", "tab", "tab", "tab", "z", "escape", "escape")
+    walk(terminal, "escape", "escape", "g", "space", "space", "m")
+    terminal.wait_for("cannot be read", PATIENCE_S)
+    walk(terminal, "b")
+    terminal.wait_for("each other's best", PATIENCE_S)
+    walk(terminal, "tab", "tab", "j", "f", "j", "v", "y", "v", "escape", "escape", "enter", "escape")
+    assert_harmless(terminal, copies=10)
+
+
+def test_hostile_text_that_an_engine_is_asked_about_and_what_it_answers(hostile_root, opened):
+    terminal = opened(hostile_root, (160, 45))
+    walk(terminal, "escape", ":", *"session alpha", "enter")
+    terminal.wait_for(lambda text: "alpha" in text.splitlines()[0], PATIENCE_S)
+    walk(terminal, "3", "escape")
+    terminal.wait_for("row 1 of", PATIENCE_S)
+    walk(terminal, "c")
+    terminal.wait_for("^J search", PATIENCE_S)
+    paste(terminal, PASTED)
+    walk(terminal, "tab")
+    paste(terminal, PASTED)
+    walk(terminal, "ctrl+j")
+    terminal.wait_for("2 features of", PATIENCE_S)
+    walk(terminal, "j", "*", "y", "enter")
+    terminal.wait_for("logits", PATIENCE_S)
+    walk(terminal, "t")
+    paste(terminal, PASTED[:500].replace("\n", " "))
+    walk(terminal, "enter", "tab", "]")
+    terminal.settle(0.5, 10)
+    walk(terminal, "escape", "escape", "escape", "4")
+    terminal.wait_for("╭─ prompt ", PATIENCE_S)
+    walk(terminal, "escape", "p")
+    paste(terminal, "".join(HOSTILE[:3]))
+    walk(terminal, "enter")
+    terminal.wait_for("[[a]]", PATIENCE_S)
+    terminal.settle(1.0, 30)
+    walk(terminal, "tab", "l", "l", "s", "s", "s", "s", "j", "y", "escape")
+    walk(terminal, "escape", "/", *"add 3 1max", "enter", "E")
+    terminal.wait_for("^S measure", PATIENCE_S)
+    walk(terminal, "ctrl+s")
+    terminal.wait_for("of use", PATIENCE_S)
+    walk(terminal, "m", "tab", "tab", "j", "y", "escape", "escape")
+    assert_harmless(terminal, copies=6)
 
 
 def test_hostile_values_columns_and_errors_of_sql_and_what_is_copied_of_them(sessions_root, opened):

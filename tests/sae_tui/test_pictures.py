@@ -64,6 +64,11 @@ def test_a_grid_is_scaled_by_its_largest_absolute_value():
     assert pictures.scaled([[1.0, -4.0]]) == [[0.25, -1.0]] and pictures.scaled([[0.0]]) == [[0.0]]
 
 
+def test_a_halved_grid_has_the_means_of_its_squares():
+    assert pictures.halved([[1, 3, 0, 0], [5, 7, 0, 4]]) == [[4, 1]]
+    assert len(pictures.halved([[0.0] * 28] * 28)) == 14
+
+
 def test_the_nearest_of_256_colours_is_nearer_than_any_other():
     def seen(number):
         if number >= 232:

@@ -37,6 +37,19 @@ def test_a_file_takes_all_rows_and_its_name_says_the_format(called, tmp_path):
     assert json.loads((tmp_path / "x").read_text()) == [{"i": 0}, {"i": 1}, {"i": 2}]
 
 
+def test_another_session_is_joined(called, make_case, tmp_path):  # noqa: F811
+    other = make_case(1, name="other")
+    other.build()
+    other.session.config_path.write_text(config.example())
+    sql = "SELECT feature, a.n AS one, b.n AS other FROM s1.features a JOIN s2.features b USING (feature)"
+    counts = [(case > 0).sum(axis=0).tolist() for case in (make_case(name="again").code, other.code)]
+    said = json.loads(called(sql, "--with", "other", "--format", "json").out)
+    assert [[row["one"], row["other"]] for row in said] == [list(pair) for pair in zip(*counts, strict=True)]
+    called(sql, "--with", "other", "--out", tmp_path / "both.parquet")
+    assert pq.read_table(tmp_path / "both.parquet").to_pylist() == said
+    assert "no session" in called(sql, "--with", "none", code=2).err
+
+
 @pytest.mark.parametrize("form", ["csv", "json", "table"])
 def test_printed_rows_are_a_thousand_unless_told_otherwise(called, form):
     said = called(SQL, "--format", form)

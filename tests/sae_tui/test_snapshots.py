@@ -13,9 +13,11 @@ import pytest
 from core.session import Session
 from core.steering.transcript import Transcript
 from sae_tui.screens.asked import Asks
-from tests.sae_tui.asked import FakeVerbs, compared, studied
+from sae_tui.screens.steer_image import SteerImagePage
+from tests.sae_tui.asked import FakeVerbs, compared, studied, studied_of_images
 from tests.sae_tui.conftest import HOSTILE
 from tests.sae_tui.fake_engine import FakeEngine
+from tests.sae_tui.fake_images import FakeImageEngine, with_sae
 from tests.sae_tui.test_probe_page import keep
 from tests.sae_tui.waiting import still as comes_to_rest
 
@@ -39,6 +41,13 @@ SCREENS: dict[str, tuple[str, list[str]]] = {
     "attribution": ("steer", [*"To be or", "enter", "g", "l", "l", "s", "s"]),
     "sql": ("sql", [*"SELECT feature, top_token, max FROM features ORDER BY max DESC", "ctrl+j"]),
 }
+
+OF_IMAGES: dict[str, tuple[str, list[str]]] = {
+    "features": ("digits", ["down", "down"]),
+    "feature": ("digits", [*"/feature = 5", "enter", "enter", "l"]),
+    "feature-map": ("maps", [*"/feature = 5", "enter", "enter", "minus", "l"]),
+}
+"""The session of images that is at hand, and keys on its Features screen."""
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +95,58 @@ def test_a_screen_looks_as_it_did(
     app = workbench(sessions_root, mode=mode, session="alpha")
     app.marked = {*marked}
     assert snap_compare(app, terminal_size=size, run_before=drive)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize("screen", OF_IMAGES)
+def test_a_screen_of_images_looks_as_it_did(
+    screen: str, size: tuple[int, int], images_root, workbench: Callable, snap_compare: Callable
+):
+    session, pressed = OF_IMAGES[screen]
+
+    async def drive(pilot) -> None:
+        await comes_to_rest(pilot)
+        for key in pressed:
+            await pilot.press(key)
+            await comes_to_rest(pilot) if key in ("enter", "minus") else None
+        await comes_to_rest(pilot)
+
+    app = workbench(images_root, mode="features", session=session)
+    assert snap_compare(app, terminal_size=size, run_before=drive)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+def test_the_studies_of_images_look_as_they_did(
+    size: tuple[int, int], images_root, workbench: Callable, snap_compare: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Asks, "make_verb", staticmethod(FakeVerbs(studied_of_images())))
+
+    async def drive(pilot) -> None:
+        await comes_to_rest(pilot)
+        await pilot.press("u")
+        await comes_to_rest(pilot)
+        await pilot.press("shift+tab")
+        await comes_to_rest(pilot)
+
+    assert snap_compare(
+        workbench(images_root, mode="runs", session="digits"), terminal_size=size, run_before=drive
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+def test_steer_on_an_image_looks_as_it_did(
+    size: tuple[int, int], images_root, workbench: Callable, snap_compare: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    with_sae(images_root / "digits")
+    monkeypatch.setattr(SteerImagePage, "make_engine", staticmethod(lambda session: FakeImageEngine()))
+
+    async def drive(pilot) -> None:
+        await comes_to_rest(pilot)
+        for key in ("0", "down", "plus", "m"):
+            await pilot.press(key)
+        await comes_to_rest(pilot)
+
+    assert snap_compare(workbench(images_root, mode="steer", session="digits"), terminal_size=size, run_before=drive)
 
 
 def _sweep(root: Path) -> None:

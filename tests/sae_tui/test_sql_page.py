@@ -340,7 +340,7 @@ async def test_in_a_narrow_terminal_the_tables_come_with_the_focus(sessions_root
 
 
 @pytest.mark.asyncio
-async def test_marked_sessions_can_be_joined(sessions_root, workbench):
+async def test_marked_sessions_can_be_joined_and_the_result_written(sessions_root, workbench, tmp_path):
     app = workbench(sessions_root, session="alpha", mode="sql")
     async with app.run_test(size=SIZE) as pilot:
         import shutil
@@ -355,8 +355,19 @@ async def test_marked_sessions_can_be_joined(sessions_root, workbench):
         await until(lambda: "both runs" in "".join(page.lines()))
         await page.ask("SELECT count(*) FROM s1.features JOIN s2.features USING (feature)")
         assert page._result.rows == [(12,)]
-        await page.ask("SELECT count(*) FROM features JOIN delta.features USING (feature)")
+        sql = "SELECT count(*) AS n FROM features JOIN delta.features USING (feature)"
+        await page.ask(sql)
         await until(lambda: page._result.rows == [(12,)])
+        assert page.command_line() == f"sae-tui query alpha '{sql}' --with delta"
+        for name in ("both.csv", "both.parquet"):
+            await pilot.press("escape", "E")
+            await until(lambda: isinstance(app.screen, AskText))
+            app.screen.query_one("Input").value = str(tmp_path / name)
+            await pilot.press("enter")
+            await until((tmp_path / name).exists)
+        import pyarrow.parquet as pq
+
+        assert pq.read_table(tmp_path / "both.parquet").to_pylist() == [{"n": 12}]
 
 
 @pytest.mark.asyncio

@@ -188,10 +188,12 @@ async def test_an_engine_that_dies_leaves_what_came_and_the_next_key_goes_on_fro
         engine.made.error = EngineError("the engine died by signal 9", hint="the next request starts another")
         await until(lambda: "died by signal 9" in note(page) and "n goes on from there" in note(page))
         came = texts(page)
-        assert came[0] and page.prompt.text == PROMPT and "✗" in state(page)
+        assert came[0] and page.prompt.text == PROMPT
+        await until(lambda: "✗ no engine: n goes on with another" in state(page))
         engine.made.error = None
         await pilot.press("n")
         await until(lambda: len(texts(page)[0]) > len(came[0]))
+        await until(lambda: "/1900 tokens" in state(page), "what was read before it went on is told no longer")
         assert texts(page)[0].startswith(came[0])
 
 

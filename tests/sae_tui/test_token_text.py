@@ -126,6 +126,22 @@ async def test_it_follows_the_end_while_text_comes_and_the_cursor_stays_in_view(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("words", [1, 3, 5])
+@pytest.mark.parametrize("follow", [True, False])
+async def test_a_shorter_text_after_one_that_was_scrolled_is_seen(words, follow):
+    bench = Bench(pieces("a b"))
+    async with bench.run_test(size=(9, 4)) as pilot:
+        for long in (7, 20):
+            bench.text.show(pieces("word " * long), follow=True)
+            await pilot.pause()
+            assert bench.text.scroll_offset.y > 0
+            bench.text.show(pieces("word " * words), follow=follow)
+            await pilot.pause()
+            seen = len(bench.text._rows) - bench.text.scroll_offset.y
+            assert seen >= min(len(bench.text._rows), 3)
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(("theme", "no_color"), [("textual-dark", True), ("ansi-dark", False)])
 async def test_a_state_reads_without_colour(theme, no_color, monkeypatch):
     if no_color:

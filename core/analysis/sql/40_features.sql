@@ -20,6 +20,7 @@
 --   density_a, density_b  its density in every other document, and in those between: how far a density can be trusted
 --   token_stability  cosine of how often it fired on each token in both halves: 1 where they agree
 --   birth, death   the steps between which it was active in training (see 16_snapshots.sql)
+--   stability      how far it fired on the same from snapshot to snapshot of its training (see 16_snapshots.sql)
 --   cluster, x, y  of its decoder direction (see 70_clusters.sql)
 -- by_density     their numbers in the order one begins to browse with: the densest first, so that a million need no sort
 
@@ -61,6 +62,7 @@ SELECT
     CASE WHEN s.n IS NOT NULL THEN coalesce(token_stability, 0) END AS token_stability,
     birth,
     death,
+    stability,
     cluster,
     x,
     y

@@ -70,6 +70,22 @@ def test_each_baseline_is_what_its_definition_reads(given):
     assert {b.l0 for b in found.values() if b.name != "random"} == {float(K)}
 
 
+def test_what_a_classifier_makes_of_each_is_counted_on_whole_images():
+    """`right` is given what is written in the second half's place; the SAE first."""
+    generator = torch.Generator().manual_seed(1)
+    sae = TopK(D, D_SAE, K)
+    sae.initialise(torch.zeros(D), generator)
+    x, ids, seen = torch.randn(N, D, generator=generator), torch.zeros(N, dtype=torch.long), []
+
+    def right(x_hat):
+        seen.append(x_hat)
+        return len(seen) / 10
+
+    found = baselines.measured(sae, x, ids, seed=0, right=right)
+    assert [b.recon_acc for b in found] == [0.1, 0.2, 0.3, 0.4]
+    assert torch.allclose(seen[0], sae(x[N // 2 :])) and all(one.shape == (N // 2, D) for one in seen)
+
+
 def test_next_to_no_text_is_told(given):
     with pytest.raises(CorpusError, match="not enough text"):
         list(baselines.asked(None, given[0], [], seed=0))

@@ -74,7 +74,7 @@ def naive_features(case, strong="0.5x"):
             if any(case.categories):
                 row["category_entropy"] = entropy([case.categories[d] for d in case.doc[at]])
         row |= {"decoder_norm": 1.0, "encoder_norm": 2.0, "bias": np.float32(-f / 10), "threshold": None}
-        row |= {"birth": None, "death": None, "cluster": CLUSTERS[f], "x": f / 2, "y": -f / 2}
+        row |= {"birth": None, "death": None, "stability": None, "cluster": CLUSTERS[f], "x": f / 2, "y": -f / 2}
         rows.append(row)
     return rows
 
@@ -193,20 +193,29 @@ def test_snapshots_of_the_training_tell_when_each_feature_lived(case):
     rows = [
         {
             "step": step, "feature": f, "density": int(lives.get(f, "0000")[i]) / 8, "mean": 2.5,
-            "drift": None if i == 0 else 0.25, "drift_final": 0.5,
+            "drift": None if i == 0 else 0.25, "drift_final": 0.5, "jaccard": None if i == 0 or f == 2 else f / 16 * i,
         }
         for i, step in enumerate((1, 10, 20, 25)) for f in range(N_FEATURES)
     ]  # fmt: skip
     schema = pa.schema([(k, pa.int32() if k in ("step", "feature") else pa.float32()) for k in rows[0]])
     pq.write_table(pa.Table.from_pylist(rows, schema), case.session.snapshots_path)
-    before = table(case, "SELECT * EXCLUDE (birth, death) FROM features")
+    before = table(case, "SELECT * EXCLUDE (birth, death, stability) FROM features")
     case.build()
     assert table(case, "FROM snapshots ORDER BY step, feature") == rows
     found = table(case, "SELECT feature, birth, death FROM features LIMIT 7")
     assert [(r["birth"], r["death"]) for r in found] == [
         (None, None), (1, None), (10, 25), (1, 25), (25, None), (1, 10), (None, None),
     ]  # fmt: skip
-    assert table(case, "SELECT * EXCLUDE (birth, death) FROM features") == before
+    stable = [r["stability"] for r in table(case, "SELECT stability FROM features LIMIT 7")]
+    assert stable == [None, 1 / 8, None, 3 / 8, 4 / 8, 5 / 8, None]  # of one that never fired there is none
+    assert table(case, "SELECT * EXCLUDE (birth, death, stability) FROM features") == before
+    old = pa.Table.from_pylist(rows, schema).drop_columns("jaccard")  # as of a training before it was measured
+    pq.write_table(old, case.session.snapshots_path)
+    case.build()
+    assert table(case, "SELECT birth, stability FROM features LIMIT 2 OFFSET 1") == [
+        {"birth": 1, "stability": None}, {"birth": 10, "stability": None},
+    ]  # fmt: skip
+    assert {r["jaccard"] for r in table(case, "FROM snapshots")} == {None}
 
 
 def test_activations_lie_sorted_by_feature_then_strength_then_place(case):

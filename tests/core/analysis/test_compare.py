@@ -118,6 +118,15 @@ def test_directions_of_other_spaces_are_refused(pair):
         compare.by_direction(pair[0].session, pair[1].session)
 
 
+def test_weights_that_cannot_be_read_are_told(pair):
+    write_decoder(pair[0], np.ones((N_FEATURES, 6)))
+    write_decoder(pair[1], np.ones((N_FEATURES, 6)))
+    (pair[1].session.weights_dir() / "sae_weights.safetensors").write_bytes(b"torn")
+    with pytest.raises(QueryError, match="the weights of other cannot be read") as told:
+        compare.by_direction(pair[0].session, pair[1].session)
+    assert "--by firing" in told.value.hint
+
+
 def test_a_feature_is_followed_through_one_sae_after_another(pair):
     there, back = matched(*pair), matched(*pair[::-1])
     way = compare.followed(4, [there, back])

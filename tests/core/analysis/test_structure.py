@@ -1,5 +1,8 @@
 """Clusters of directions and their tree, on directions whose clusters are known."""
 
+import sys
+import types
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -72,7 +75,27 @@ def test_a_few_features_or_none_with_a_direction_are_no_trouble(tmp_path, n):
     assert clusters["n"][-1] == n
 
 
+def test_umap_is_given_unit_directions_and_the_seed_and_its_places_are_kept(tmp_path, monkeypatch):
+    asked = {}
+
+    class UMAP:
+        def __init__(self, **options):
+            asked.update(options)
+
+        def fit_transform(self, rows):
+            asked["rows"] = rows
+            return np.stack([np.arange(len(rows)), -np.arange(len(rows)) / 2], axis=1).astype(np.float32)
+
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
+    rows = bundles([5, 5])
+    features, clusters = written(rows, tmp_path, map="umap", clusters=2)
+    assert (features["x"], features["y"]) == (list(range(10)), [-i / 2 for i in range(10)])
+    assert sorted(clusters["x"]) == [2, 4.5, 7]  # the mean places of two bundles, and of all
+    assert np.allclose(asked.pop("rows"), rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    assert asked == {"metric": "cosine", "random_state": 0, "n_jobs": 1}
+
+
 def test_a_map_that_needs_what_is_not_installed_says_so(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "umap", None)
+    monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(RunError, match="umap-learn"):
         written(bundles([5, 5]), tmp_path, map="umap")

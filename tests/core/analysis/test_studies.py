@@ -36,10 +36,11 @@ def test_where_nothing_was_measured_there_is_no_correlation(make_case):
     assert by_name["token_entropy"].rho is not None
 
 
-def with_snapshots(case, densities):
+def with_snapshots(case, densities, jaccard=None):
+    jaccard = np.full_like(densities, np.nan) if jaccard is None else jaccard
     rows = [
         {"step": step, "feature": f, "density": densities[i, f], "mean": 1.0, "drift": None if i == 0 else 0.1 * f,
-         "drift_final": 0.5}
+         "drift_final": 0.5, "jaccard": None if np.isnan(jaccard[i, f]) else jaccard[i, f]}
         for i, step in enumerate(STEPS) for f in range(N_FEATURES)
     ]  # fmt: skip
     schema = pa.schema([(k, pa.int32() if k in ("step", "feature") else pa.float32()) for k in rows[0]])
@@ -51,7 +52,9 @@ def test_emergence_counts_who_lives_comes_and_goes(case):
     rng = np.random.default_rng(0)
     densities = np.where(rng.random((4, N_FEATURES)) < 0.6, rng.random((4, N_FEATURES)), 0).astype(np.float32)
     densities[:, 0] = 0
-    with_snapshots(case, densities)
+    jaccard = np.where(rng.random((4, N_FEATURES)) < 0.8, rng.random((4, N_FEATURES)), np.nan).astype(np.float32)
+    jaccard[0] = jaccard[:, 0] = np.nan
+    with_snapshots(case, densities, jaccard)
     found = studies.emergence(case.session)
     alive = densities > 0
     for i, step in enumerate(found.steps):
@@ -62,11 +65,44 @@ def test_emergence_counts_who_lives_comes_and_goes(case):
         assert step["density"] == pytest.approx(np.median(densities[i][alive[i]]))
         rho = stats.spearmanr(densities[i - 1], densities[i]).statistic if i else None
         assert step["density_rho"] == (pytest.approx(rho) if i else None)
-    steadiness = []
-    for f in range(N_FEATURES):
-        ratios = [min(a, b) / max(a, b) for a, b in zip(densities[:-1, f], densities[1:, f], strict=True) if max(a, b)]
-        steadiness += [np.mean(ratios)] if ratios else []
-    assert found.stability["median"] == pytest.approx(np.median(steadiness))
+        assert step["jaccard"] == (pytest.approx(np.nanmedian(jaccard[i])) if i else None)
+    stable = [np.mean(j[~np.isnan(j)].astype(np.float64)) for j in jaccard.T if not np.isnan(j).all()]
+    assert found.stability == pytest.approx(
+        {"median": np.median(stable), "p10": np.percentile(stable, 10), "p90": np.percentile(stable, 90)}
+    )
+    told = {one.feature: one for one in found.features}
+    for one in told.values():
+        assert one.density == densities[:, one.feature].tolist() and one.pictures == []
+        assert one.birth == STEPS[int(np.argmax(alive[:, one.feature]))]
+    late = [f for f in range(N_FEATURES) if alive[-1, f] and not alive[0, f]]
+    births = {f: STEPS[int(np.argmax(alive[:, f]))] for f in late}
+    chosen = [f for f, one in told.items() if one.why == "came late"]
+    others = [f for f in late if told.get(f) is None]
+    assert chosen and all(births[f] >= births[g] for f in chosen for g in others)
+
+
+def test_features_are_told_one_by_one_for_a_reason_each_or_because_they_are_asked_for(case):
+    densities = np.full((4, N_FEATURES), 0.5, dtype=np.float32)
+    densities[:2, 5] = densities[:3, 6] = 0
+    with_snapshots(case, densities)
+    found = studies.emergence(case.session, each=2).features
+    # means and drifts are equal: in the order of their numbers, and none twice
+    assert [(one.feature, one.why) for one in found] == [
+        (0, "strongest"), (1, "strongest"), (6, "came late"), (5, "came late"), (2, "turned most"), (3, "turned most"),
+    ]  # fmt: skip
+    assert found[0].drift == [None, 0, 0, 0] and found[2].density == [0, 0, 0, 0.5]
+    asked = studies.emergence(case.session, features=[9, 4]).features
+    assert [(one.feature, one.why) for one in asked] == [(9, ""), (4, "")]
+    with pytest.raises(QueryError, match="no feature 99"):
+        studies.emergence(case.session, features=[99])
+
+
+def test_frequency_carries_how_far_halves_of_the_test_split_agree(case):
+    assert studies.frequency(case.session).to_json()["density_reliability"] is None
+    case.session.evaluation_path.write_text('{"density_reliability": 0.9, "density_reliability_full": 0.95}')
+    assert studies.frequency(case.session).reliability == {
+        "density_reliability": 0.9, "density_reliability_full": 0.95
+    }  # fmt: skip
 
 
 def test_a_training_without_snapshots_is_told(case):

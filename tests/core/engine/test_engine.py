@@ -173,6 +173,7 @@ parts = {
     "core.flow": {"load_engine": load_engine},
     "core.steering.generate": {"made_with": made_with, "generate": generate, "digest": digest, "Live": Live},
     "core.steering.firing": {"firing": firing},
+    "core.steering.classify": {},
     "core.analysis.asking": {"concept": concept, "feature": feature},
     "core.analysis.attribution": {"attribute": attribute},
     "core.experiments.run": {"run": run},

@@ -7,6 +7,7 @@ import time
 from core.engine import protocol
 from core.engine.operator import Ended, Operator, Readings
 from core.errors import EngineError
+from core.image_records import ImageList
 from core.records import FiringToken
 
 
@@ -44,6 +45,12 @@ class Engine:
         if feature == 99:
             raise EngineError("it died")
         return tuple((text, feature) for text in texts)
+
+    def listing(self):
+        return ImageList(numbers=(4,), labels=(2,), predicted=())
+
+    def classified(self, images, interventions=(), *, mode="error-kept", top=256):
+        return () if images == [0] else ((tuple(images), tuple(interventions), mode), "another")
 
     def change(self, interventions):
         self.changes.append(tuple(interventions))
@@ -100,6 +107,17 @@ def test_questions_about_texts_are_told_as_one_answer_or_none_where_stopped():
     assert up_to_end(told, "r") == [Readings(7, (("x", 7), ("y", 7))), Ended()]
     (ended,) = up_to_end(told, "bad")
     assert isinstance(ended.error, EngineError)
+    operator.close()
+
+
+def test_questions_about_images_are_told_as_one_list_and_one_image():
+    _, told, operator = worked()
+    operator.listing("l")
+    operator.classified("c", 7, ("edit",), "replace")
+    operator.classified("stopped", 0, (), "replace")
+    assert up_to_end(told, "l") == [ImageList(numbers=(4,), labels=(2,), predicted=()), Ended()]
+    assert up_to_end(told, "c") == [((7,), ("edit",), "replace"), Ended()]
+    assert up_to_end(told, "stopped") == [Ended()]
     operator.close()
 
 

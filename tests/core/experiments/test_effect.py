@@ -134,7 +134,7 @@ def test_a_text_without_a_prediction_is_refused(model, sae, config):
 
 
 def test_an_edit_too_strong_for_numbers_is_said(model, sae, config, firing):
-    with pytest.raises(RunError, match="no longer a number"):
+    with pytest.raises(RunError, match=r"no longer a number, under: add 1e\+39 to feature"):
         measured(model, sae, config, Resolved("add", firing[0], 1e39, "everywhere"))
 
 

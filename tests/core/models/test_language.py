@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from core.errors import ModelError
+from core.models.few_rows import hasten
 from tests.conftest import FAMILIES, language_model
 
 
@@ -165,6 +166,7 @@ def test_a_hook_point_that_does_not_fire_is_an_error_that_names_the_nearest(mode
 
 def test_without_an_edit_the_logits_are_the_models_own_bit_for_bit(model, family, model_folders):
     alone = reference(model_folders[family]).requires_grad_(False)  # with gradients another product is chosen
+    hasten(alone)  # as every model is that is loaded
     alone.set_attn_implementation(model.bridge.original_model.config._attn_implementation)
     ids = ids_for(model)
     with torch.no_grad():

@@ -5,7 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import UsageError
-from core.steering.commands import ACTIONS, COMMANDS, SETTINGS, Action, Placed, Setting, completion, parsed
+from core.steering.commands import (
+    ACTIONS,
+    COMMANDS,
+    OF_IMAGES,
+    OF_TEXT,
+    SETTINGS,
+    Action,
+    Placed,
+    Setting,
+    commands_for,
+    completion,
+    parsed,
+)
 from core.steering.interventions import Intervention
 
 SAMPLES = {
@@ -106,7 +118,7 @@ def test_any_line_is_read_or_refused_and_may_go_on_somehow(line):
 
 def test_every_command_is_read_as_its_help_says():
     for name, command in COMMANDS.items():
-        asked = parsed(" ".join([f"/{name}", *(SAMPLES[a] for a in command.arguments)]))
+        asked = parsed(" ".join([f"/{name}", *(SAMPLES[a] for a in command.arguments)]), images=name in OF_IMAGES)
         assert isinstance(asked, Action) == (name in ACTIONS)
         assert not isinstance(asked, Setting) or asked.name in SETTINGS
         assert command.usage(name).startswith(f"/{name}")
@@ -117,7 +129,7 @@ def words(line):
 
 
 def test_a_line_is_completed_word_by_word():
-    assert words("/") == [f"/{name}" for name in COMMANDS]
+    assert words("/") == [f"/{name}" for name in COMMANDS if name not in OF_IMAGES]
     assert words("/am") == ["/amplify"] and words("/perat") == ["/temperature"] and words("/q") == []
     assert words("/mode r") == ["replace"] and words("/chat o") == ["on", "off"]
     assert words("/add 12 ")[0] == "0.5max" and words("/add 12 1") == ["1max", "1x"] and words("/amplify 12 ")[0] == "2"
@@ -151,6 +163,34 @@ def test_there_is_something_to_complete_for_every_argument():
     for name, command in COMMANDS.items():
         before = f"/{name} "
         for argument in command.arguments:
-            found = completion(before)
+            found = completion(before, images=name in OF_IMAGES)
             assert found.candidates or found.feature or found.recipe or argument == "text", before
             before += SAMPLES[argument] + " "
+
+
+def test_images_have_commands_of_their_own_and_none_that_are_for_text():
+    assert parsed("/image 12", images=True) == Action("image", 12)
+    assert parsed("/label 7", images=True) == Action("label", 7)
+    assert parsed("/ablate 3", images=True) == Intervention("ablate", 3)
+    offered = [c.word for c in completion("/", images=True).candidates]
+    assert offered == [f"/{name}" for name in commands_for(images=True)] and "/image" in offered
+    assert not {f"/{name}" for name in OF_TEXT} & set(offered) and "/image" not in words("/")
+    places = [c.word for c in completion("/where ", images=True).candidates]
+    assert places == ["everywhere", "firing", "while:"]
+
+
+@pytest.mark.parametrize(
+    ("line", "images", "says"),
+    [
+        ("/image 12", False, "/image is for images: the model of this session reads text"),
+        ("/temperature 0", True, "/temperature is for text: the model of this session reads images"),
+        ("/image one", True, "'one' is no image"),
+        ("/image -1", True, "'-1' is no image"),
+        ("/label 7.5", True, "'7.5' is no label"),
+        ("/imag 12", True, "did you mean 'image'"),
+    ],
+)
+def test_what_is_for_the_other_kind_of_model_is_refused_in_a_sentence(line, images, says):
+    with pytest.raises(UsageError) as raised:
+        parsed(line, images=images)
+    assert says in str(raised.value)

@@ -249,3 +249,29 @@ def test_a_plan_of_an_older_version_comes_back():
     plan = Plan.from_json(old)
     assert plan.interventions == (Intervention("scale", 12, 4.0, where="prompt", enabled=False),)
     assert plan.settings == {**Plan().settings, **old["settings"]}
+
+
+def test_a_plan_for_images_knows_no_places_in_a_text_and_no_sampling():
+    plan = Plan(images=True)
+    plan.do("/add 12 2@firing")
+    for line in ("/where prompt", "/ablate 7@generated", "/where 12 role:user"):
+        with pytest.raises(UsageError, match="is a place in a text, not in an image"):
+            plan.do(line)
+    with pytest.raises(UsageError, match="is for text"):
+        plan.do("/seed 3")
+    with pytest.raises(UsageError, match="not in an image"):
+        plan.take(GenerationRequest(prompt="", interventions=(Intervention("ablate", 3, where="from:2"),)))
+    assert [edit.where for edit in plan.interventions] == ["firing"] and plan.undo() and not plan.undo()
+    torn = {"interventions": [Intervention("ablate", 3, where="prompt").to_json()], "settings": {"where": "prompt"}}
+    again = Plan.from_json(torn, images=True)
+    assert again.interventions == () and again.settings["where"] == "everywhere"
+
+
+def test_the_command_line_for_an_image_asks_for_the_same():
+    plan = Plan(images=True)
+    for line in ("/amplify 12 4", "/ablate 7", "/ablate 5", "/mode replace"):
+        plan.do(line)
+    plan.toggle(2)
+    assert shlex.split(plan.on_image("it's", 123)) == [
+        "sae-tui", "steer", "it's", "--image", "123", "--scale", "12=4", "--ablate", "7", "--mode", "replace",
+    ]  # fmt: skip

@@ -52,11 +52,11 @@ def rows(session):
 def test_the_table_is_what_a_naive_count_gives(whole):
     session, seen = whole
     table = rows(session)
-    assert list(table) == ["step", "feature", "density", "mean", "drift", "drift_final"]
+    assert list(table) == ["step", "feature", "density", "mean", "drift", "drift_final", "jaccard"]
     assert sorted(set(table["step"].tolist())) == [1, 5, 10, 12] and len(table["step"]) == 4 * 96
     assert not session.snapshots_dir.exists()
     decoders = [sae.W_dec.detach().double().numpy() for sae, _ in seen]
-    last = decoders[-1]
+    last, before = decoders[-1], None
     for i, ((sae, x), step) in enumerate(zip(seen, (1, 5, 10, 12), strict=True)):
         here = table["step"] == step
         assert table["feature"][here].tolist() == list(range(96))
@@ -71,10 +71,15 @@ def test_the_table_is_what_a_naive_count_gives(whole):
             return 1 - (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
 
         assert table["drift_final"][here] == pytest.approx(apart(decoders[i], last), abs=3e-5)  # float16's
-        if i:
+        if before is not None:
+            either = ((z > 0) | before).sum(0)
+            assert (np.isnan(table["jaccard"][here]) == (either == 0)).all()
+            expected = ((z > 0) & before).sum(0)[either > 0] / either[either > 0]
+            assert table["jaccard"][here][either > 0] == pytest.approx(expected)
             assert table["drift"][here] == pytest.approx(apart(decoders[i], decoders[i - 1]), abs=3e-5)
         else:
-            assert np.isnan(table["drift"][here]).all()
+            assert np.isnan(table["drift"][here]).all() and np.isnan(table["jaccard"][here]).all()
+        before = z > 0
     assert (table["drift_final"][table["step"] == 12] == 0).all() and table["drift_final"].max() > 5e-3
 
 

@@ -10,6 +10,10 @@
 -- patterns       what a feature responds to: the gradient of its activation with respect to the pixels (0 to 1), the mean
 --                over its top images; no rows for a feature that never fired
 --   y, x, value    row and column from 0
+-- snapshot_images  as both were in training, for each snapshot whose SAE was kept and each feature that fired then
+--   step, feature
+--   doc, value     the image on which it was strongest, and its activation there
+--   pattern        784 numbers, row by row: what it responded to, as in `patterns`
 -- effects        what a feature does to the logits; no rows without a classifier, or for a feature that never fired
 --   class          0 to 9
 --   switched_on    mean change of its logit where the feature was silent and is set to the mean of its active values; NULL
@@ -26,6 +30,11 @@ CREATE TABLE patterns AS
 SELECT feature, y, x, value
 FROM read_parquet(getvariable('shards') || '/patterns.parquet')
 ORDER BY feature, y, x;
+
+CREATE TABLE snapshot_images AS
+SELECT step, feature, doc, value, pattern
+FROM read_parquet(getvariable('shards') || '/snapshot_images.parquet')
+ORDER BY feature, step;
 
 CREATE TABLE effects AS
 SELECT
