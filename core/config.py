@@ -161,12 +161,14 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def place(config: RunConfig) -> dict[str, str]:
-    """Which activations an SAE is measured on: of what model, where, and on which text."""
+    """Which activations an SAE is measured on: of what model, where, and on which text; or a person's own."""
     model, corpus = config.model, config.corpus
     found = {
         "model": model.name, "revision": model.revision, "hook": model.hook, "processing": model.processing,
         "corpus": corpus.name, "subset": corpus.subset, "split": corpus.split,
     }  # fmt: skip
+    if config.training.source:
+        found["source"] = config.training.source
     if model.reads_images:
         found |= {"hidden": str(model.hidden), "epochs": str(model.epochs)}
     return found

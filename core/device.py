@@ -1,7 +1,9 @@
 """Which device to compute on."""
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 
 import torch
 
@@ -41,6 +43,17 @@ def tune(device: torch.device) -> None:
     """
     if device.type == "cpu" and not torch.cpu._is_amx_tile_supported():
         torch.set_float32_matmul_precision("medium")
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """For steps so small that threads wait for one another longer than they compute, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def fastest_dtype(device: torch.device) -> str:

@@ -121,9 +121,11 @@ def train(session: Session, load: Loader = load_model) -> Iterator[Record]:
     with the numbers, where the memory does not suffice. Where torchrun started several processes, each calls this, and
     all but the first leave nothing.
     """
-    with ranks.Ranks.joined() as among:
+    with ranks.Ranks.joined() as among, contextlib.ExitStack() as stack:
         keep.require_unfinished(session)
         config, load = session.config(), loaded_once(load)
+        if config.model.reads_images:
+            stack.enter_context(device.one_thread())
         among.require_fit(config)
         if config.training.devices > among.world == 1:
             yield Notice(message=f"training.devices = {config.training.devices}, but here one process trains alone")
@@ -150,7 +152,7 @@ def evaluate(session: Session, load: Loader = load_model, *, settings: Sequence[
     place = configs.place(config)
     elsewhere = place != configs.place(trained_on)
     if config.training.source and config.model == trained_on.model:
-        if elsewhere or own.names_text(settings):
+        if own.names_text(settings):
             raise own.without_model(session, "measured on a corpus")
         result = yield from own.measured(config, session.weights_dir(), keep.unmoved(session))
     else:

@@ -11,11 +11,19 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from core.errors import SaeTuiError, sentence
 from core.session import default_root
 from sae_tui.commands.workbench import workbench
 from sae_tui.text import safe
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes options by their whole names: `--then` is not `--then-all`."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given, allow_abbrev=False)
 
 
 def _shared() -> argparse.ArgumentParser:
@@ -57,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
         "Without a verb: the workbench.",
     )
     top.add_argument("--version", action="version", version=f"sae-tui {version('sae-tui')}")
-    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     modules = (
         *(setup, runs, sweep, study, exchange, features, query, labels, directions),
         *(probe, texts, compare, report, steer, experiment),

@@ -9,7 +9,6 @@ As far as training, evaluation and analysis are concerned an image is a document
 has places, whose ids are all the image's number. Alone knows how these networks are made; knows no SAE.
 """
 
-import contextlib
 import copy
 import hashlib
 import json
@@ -28,6 +27,7 @@ from core import images as pictures
 from core.cache import cache_dir
 from core.config import RunConfig
 from core.corpus import Document
+from core.device import one_thread
 from core.errors import ModelError
 from core.image_facts import CHANNELS, CLASSES, MAPS, PIXELS, ImageFacts
 from core.images import MOVES, SIDE, Images
@@ -198,7 +198,7 @@ def load(config: RunConfig, device: torch.device) -> Generator[Progress, None, I
         raise ModelError(refusal, hint=f"`sae-tui hooks {model.name}` lists them")
     yield Progress(phase="reading the images")
     images = pictures.load(config.corpus, config.seed)
-    with torch.random.fork_rng(devices=[]), _one_thread():
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(config.seed)
         network = Network(facts)
         path = cache_dir() / "models" / f"{model.name}-{_key(model, config.seed, images)}.safetensors"
@@ -241,17 +241,6 @@ def trained(network: Network, images: Images, *, epochs: int, seed: int) -> Gene
             break
     network.load_state_dict(kept)
     return best
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Steps this small wait for one another's threads longer than they compute, above all on a machine that is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @torch.no_grad()

@@ -103,7 +103,8 @@ def _transferred(args: argparse.Namespace, own: dict[str, Any], found: dict[str,
     if args.json:
         as_json({"own": own, "transfer": found})
         return
-    on = ", ".join(f"{name} {found['on'][name]}" for name in ("model", "hook", "corpus"))
+    told = ("source",) if "source" in found["on"] else ("model", "hook", "corpus")
+    on = ", ".join(f"{name} {found['on'][name]}" for name in told)
     print(f"transfer to {safe(on)}\n")
     names = [name for name in found if name not in ("on", "tokens")]
     table(("", "own", "transfer"), ((name, own.get(name), found[name]) for name in names), left=("",))

@@ -64,7 +64,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def train(args: argparse.Namespace) -> int:
     """`sae-tui train`."""
     if (args.config is None) == (args.preset is None):
-        raise UsageError("train takes a configuration file or --preset", hint="try `sae-tui train --preset demo`")
+        raise UsageError(
+            "train takes a configuration file or --preset, one of them", hint="try `sae-tui train --preset demo`"
+        )
     values = configs.preset(args.preset) if args.preset else configs.read_values(args.config)
     config = configs.with_absolute_paths(configs.parse(configs.with_settings(values, args.settings)))
     stem = args.preset or args.config.stem.lower()

@@ -47,7 +47,8 @@ def configured(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """What the sessions' names begin with, and what their configurations have in common."""
     if (args.config is None) == (args.preset is None):
         raise UsageError(
-            f"{args.verb} takes a configuration file or --preset", hint=f"try `sae-tui {args.verb} ... --preset demo`"
+            f"{args.verb} takes a configuration file or --preset, one of them",
+            hint=f"try `sae-tui {args.verb} ... --preset demo`",
         )
     values = configs.preset(args.preset) if args.preset else configs.read_values(args.config)
     return args.name or args.preset or args.config.stem.lower(), configs.with_settings(values, args.settings)

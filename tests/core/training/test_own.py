@@ -98,6 +98,11 @@ def test_a_run_trains_on_them_in_passes_and_is_measured_on_what_was_kept(files, 
             list(flow.evaluate(session, no_model, settings=[setting]))
     more = list(flow.evaluate(session, no_model, settings=["corpus.test_share=0.4"]))[-1]
     assert more.tokens["fvu"] > kept
+    before = session.evaluation()
+    other = "one.pt" if source == "one.npy" else "one.npy"
+    list(flow.evaluate(session, no_model, settings=[f"training.source={files / other}"]))
+    assert session.evaluation() == before
+    assert [found["on"]["source"] for found in session.transfers()] == [str(files / other)]
 
 
 @pytest.mark.parametrize("steps", [[1], [3, 7], [11, 23, 40]])
