@@ -183,9 +183,7 @@ class SAE(nn.Module, abc.ABC):
     def encode_sparse(self, x: Float[Tensor, "n d_in"]) -> SparseCode:
         """The positive entries of `encode(x)`, ordered by row, then feature."""
         z = self.encode(x)
-        places = flat_nonzero(z > 0)
-        row = torch.div(places, self.d_sae, rounding_mode="floor")
-        return SparseCode(row, places - row * self.d_sae, z.flatten()[places])
+        return _entries(z, z > 0)
 
     def decode(self, z: Float[Tensor, "n d_sae"], x: Float[Tensor, "n d_in"] | None = None) -> Float[Tensor, "n d_in"]:
         """`x̂ = z W_dec + b_dec`; where activations are normalised one by one, `z W_dec + scale · b_dec + shift` of `x`.
@@ -275,9 +273,8 @@ class Thresholded(UnitDecoder):
         """The positive entries of `encode(x)`, ordered by row, then feature; no dense code is made."""
         inside = normalised(x, self.per_token, self.centre)
         u = self.pre_activations(inside.x)
-        places = flat_nonzero(u > self.threshold.clamp_min(0))
-        row = torch.div(places, self.d_sae, rounding_mode="floor")
-        return SparseCode(row, places - row * self.d_sae, u.flatten()[places] * inside.scale.flatten()[row])
+        row, feature, value = _entries(u, u > self.threshold.clamp_min(0))
+        return SparseCode(row, feature, value * inside.scale.flatten()[row])
 
     def margins(self, u: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
         """`u − θ`."""
@@ -293,6 +290,13 @@ class Thresholded(UnitDecoder):
         """As `SAE.fold_scale`; `θ' = θ/s`, which keeps `u' > θ'`."""
         super().fold_scale(scale)
         self.threshold /= scale
+
+
+def _entries(dense: Float[Tensor, "n d_sae"], counting: Bool[Tensor, "n d_sae"]) -> SparseCode:
+    """Those that count, ordered by row, then feature."""
+    places = flat_nonzero(counting)
+    row = torch.div(places, dense.shape[1], rounding_mode="floor")
+    return SparseCode(row, places - row * dense.shape[1], dense.flatten()[places])
 
 
 def squared_error(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"]) -> Float[Tensor, ""]:

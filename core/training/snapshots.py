@@ -198,10 +198,10 @@ def _groups(session: Session, steps: list[int]) -> Iterator[pa.Table]:
         return load_file(session.snapshots_dir / f"{step}.safetensors")
 
     last = read(steps[-1])["rows"]
-    for before, step in zip([None, *steps], steps, strict=False):
+    earlier: dict[str, Tensor] | None = None
+    for step in steps:
         found = read(step)
         d_sae = len(found["rows"])
-        earlier = None if before is None else read(before)
         unknown = torch.full((d_sae,), torch.nan)
         columns = {
             "step": torch.full((d_sae,), step, dtype=torch.int32),
@@ -213,3 +213,4 @@ def _groups(session: Session, steps: list[int]) -> Iterator[pa.Table]:
             "jaccard": unknown if earlier is None else jaccard(found["fired"], earlier["fired"]),
         }
         yield pa.table([pa.array(column.numpy(), from_pandas=True) for column in columns.values()], schema=SCHEMA)
+        earlier = found

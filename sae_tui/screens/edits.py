@@ -45,6 +45,7 @@ class Edits(Vertical):
 
     def __init__(self, *, ascii_only: bool = False, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
+        self.border_subtitle = Content("+ - · 0 ablate · D delete · u U undo")
         self._ascii = ascii_only
         self.plan = Plan()
         self._names: Names | None = None

@@ -58,9 +58,7 @@ class ImageView(Planning):
                 with Vertical(id="scored-pane", classes="pane"):
                     yield Scored(ascii_only=ascii_only, id="scored")
                 with Horizontal(id="lists"):
-                    edits = Edits(ascii_only=ascii_only, id="edits-pane", classes="pane")
-                    edits.border_subtitle = Content("+ - · 0 ablate · D delete · u U undo")
-                    yield edits
+                    yield Edits(ascii_only=ascii_only, id="edits-pane", classes="pane")
                     firing = ImageFiring(ascii_only=ascii_only, id="firing-pane", classes="pane")
                     firing.border_subtitle = Content("0 ablates · + doubles · a adds")
                     yield firing

@@ -56,9 +56,7 @@ class SteerView(Planning):
         yield prompt
         with Horizontal(id="middle"):
             with Vertical(id="side"):
-                edits = Edits(ascii_only=ascii_only, id="edits-pane", classes="pane")
-                edits.border_subtitle = Content("+ - · 0 ablate · D delete · u U undo")
-                yield edits
+                yield Edits(ascii_only=ascii_only, id="edits-pane", classes="pane")
                 firing = Firing(ascii_only=ascii_only, id="firing-pane", classes="pane")
                 firing.border_subtitle = Content("enter amplifies · a adds · o opens")
                 yield firing
