@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,13 @@ def walk(terminal: Terminal, *keys: str) -> None:
         assert terminal.poll() is None, f"{key!r} ended it:\n{terminal.last_words}"
 
 
+def go(terminal: Terminal, key: str, to: str | Callable[[str], bool]) -> None:
+    """Press a key that leads elsewhere and wait until that is there: what is typed ahead is for another page."""
+    terminal.press(key)
+    terminal.wait_for(to, PATIENCE_S)
+    terminal.settle(0.15, 2)
+
+
 def paste(terminal: Terminal, text: str) -> None:
     """What a terminal sends for a paste."""
     terminal.type(f"\x1b[200~{text}\x1b[201~")
@@ -150,21 +158,47 @@ PASTED = "".join(t for t in WORSE if "\x1b" not in t).encode("utf-8", "replace")
 @pytest.mark.parametrize("size", [(160, 45), (80, 24)], ids=["wide", "narrow"])
 def test_hostile_text_on_every_screen_reaches_the_terminal_as_text_alone(hostile_root, opened, size):
     terminal = opened(hostile_root, size)
-    walk(terminal, "escape", "1", "j", "j", "j", "j", "k", "space", "d", "j", "w", "d", "escape", "escape")
-    walk(terminal, "v", "G", "escape", "z", "escape")
-    walk(terminal, "n", "tab", "escape", "escape", "y", "Y", "/")
+    walk(terminal, "escape", "1", "j", "j", "j", "j", "k", "space")
+    go(terminal, "d", "over L0")
+    walk(terminal, "j", "w", "d", "escape")
+    go(terminal, "escape", "─ runs 5 ")
+    go(terminal, "v", "─ log · ")
+    walk(terminal, "G")
+    go(terminal, "escape", "─ runs 5 ")
+    walk(terminal, "z", "escape")
+    go(terminal, "n", "─ a new run ")
+    walk(terminal, "tab", "escape", "escape", "y", "Y", "/")
     paste(terminal, PASTED)
     walk(terminal, "escape", "?", "escape", "g")
-    walk(terminal, "2", "L", "w", "m", "o", "enter", "left", "escape", "v", "escape", "]", "y")
-    walk(terminal, ":", *"alpha", "enter", "3", "escape", "j", "j", "l", "l", "y", "s", "escape", "enter")
+    go(terminal, "2", "step 3 of")
+    walk(terminal, "L", "w", "m", "o", "enter", "left", "escape")
+    go(terminal, "v", "─ log · ")
+    go(terminal, "escape", "step 3 of")
+    walk(terminal, "]", "y", ":", *"alpha")
+    go(terminal, "enter", "step 101 of")
+    go(terminal, "3", "row 1 of 1")
+    go(terminal, "escape", "row 1 of 12")
+    walk(terminal, "j", "j", "l", "l", "y", "s", "escape")
+    go(terminal, "enter", "─ contexts ")
     walk(terminal, "#", "i", *["tab"] * 9, "j", "enter", "escape", "e", "escape", "n", "escape")
-    walk(terminal, *["tab"] * 8, "j", "enter", "T", "escape")
-    walk(terminal, "y", "]", "]", "]", "q", "F", "end", "enter", "T", "x", "escape", "v", "v", "#")
-    walk(terminal, "m", "]", "]", "+", "h", "k", "t", "y", "enter", "escape", "escape", "/")
+    walk(terminal, *["tab"] * 8, "j", "enter", "T", "escape", "y", "]", "]", "]")
+    assert "Feature " in terminal.text
+    go(terminal, "q", "─ features 12 of 12 ")
+    go(terminal, "F", "─ which features ")
+    walk(terminal, "end")
+    go(terminal, "enter", lambda text: "─ which features " not in text)
+    walk(terminal, "T", "x", "escape", "v", "v", "#")
+    go(terminal, "m", "PCA of 12")
+    walk(terminal, "]", "]", "+", "h", "k", "t", "y")
+    go(terminal, "enter", "─ features ")
+    walk(terminal, "escape", "escape", "/")
     paste(terminal, PASTED)
-    walk(terminal, "escape", "4")
+    walk(terminal, "escape")
+    go(terminal, "4", "─ prompt ")
     paste(terminal, PASTED)
-    walk(terminal, "escape", "tab", "tab", "escape", "5", "escape", "i", "ctrl+a", "down", "down")
+    walk(terminal, "escape", "tab", "tab", "escape")
+    go(terminal, "5", "─ query ")
+    walk(terminal, "escape", "i", "ctrl+a", "down", "down")
     paste(terminal, PASTED)
     walk(terminal, "ctrl+j", "ctrl+r", "down", "down", "escape", "escape", "t", "j", "l", "y", "escape")
     walk(terminal, "x", "j", "D", "escape", "enter", "escape")
