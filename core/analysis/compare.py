@@ -1,33 +1,32 @@
 """Several SAEs beside each other: which features of one are those of another, and what each is like as a whole.
 
 Features are matched by where their decoder directions point, for SAEs of one model and width of activation; and by
-where they fire, for SAEs of any models that were analysed on some of the same text. Knows no torch.
+where they fire, for SAEs of any models that were analysed on some of the same text: token by token, or by how strong
+they get in each document. Knows no torch.
 """
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import duckdb
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from scipy import sparse
 
+from core import labels
+from core.analysis import explain, together
 from core.analysis.connection import connected
 from core.analysis.together import Code, blocks, paired
 from core.errors import QueryError
 from core.records import Progress
 from core.session import Session
 
-By = Literal["direction", "firing"]
-ALIKE: dict[By, float] = {"direction": 0.7, "firing": 0.5}
+By = Literal["direction", "firing", "documents"]
+ALIKE: dict[By, float] = {"direction": 0.7, "firing": 0.5, "documents": 0.5}
 """From what cosine, or correlation, on two features are called the same."""
 ROWS = 2**24
 """Cosines held in memory at a time."""
-LONGEST = 2**40
-"""Characters of a document, at most."""
 SUMMARY = """
     SELECT count(*) AS d_sae, count(*) FILTER (NOT dead) AS alive, avg(dense::INTEGER) AS dense_share,
         avg(duplicate::INTEGER) AS duplicate_share, median(token_entropy) AS token_entropy,
@@ -37,13 +36,6 @@ SUMMARY = """
 """
 SPECIALISTS = """
     SELECT specialist_category, count(*) FROM features WHERE specialist_score > 0 GROUP BY ALL ORDER BY ALL
-"""
-SPANS = """
-    WITH ends AS (
-        SELECT token_idx, doc, counted, sum(length(text)) OVER (PARTITION BY doc ORDER BY doc_pos) AS upto
-        FROM tokens WHERE doc_pos IS NOT NULL
-    )
-    SELECT token_idx, doc, counted, upto, digest FROM ends JOIN documents USING (doc) ORDER BY token_idx
 """
 
 
@@ -56,7 +48,7 @@ class Summary:
     """architecture, hook, model, d_sae; fvu and l0 where it was evaluated."""
     figures: dict[str, Any]
     """alive, dense_share, duplicate_share, specialists; medians over features of token_entropy, category_entropy and
-    token_stability."""
+    token_stability. label_score is the mean detection score of the labels that were tested, None without one."""
     specialists: dict[str, int]
     """How many features are specialists of each category."""
 
@@ -71,10 +63,12 @@ class Matches:
     best: Int[np.ndarray, " f"]
     """-1 where there is none."""
     score: Float[np.ndarray, " f"]
-    """Cosine of decoder directions, or Pearson correlation of activations over `tokens` positions; NaN without one."""
+    """Cosine of decoder directions, or Pearson correlation: of activations over `tokens` positions, or of the largest
+    in each of `documents`; NaN without one."""
     back: Int[np.ndarray, " g"]
     back_score: Float[np.ndarray, " g"]
     tokens: int = 0
+    documents: int = 0
     mutual: Bool[np.ndarray, " f"] = field(init=False)
     """Whether each is the other's best."""
 
@@ -87,7 +81,7 @@ class Matches:
         """The same from where `other` stands."""
         return Matches(
             one=self.other, other=self.one, by=self.by, best=self.back, score=self.back_score, back=self.best,
-            back_score=self.score, tokens=self.tokens,
+            back_score=self.score, tokens=self.tokens, documents=self.documents,
         )  # fmt: skip
 
     def unmatched(self) -> Int[np.ndarray, " n"]:
@@ -107,6 +101,7 @@ def summary(session: Session) -> Summary:
         figures = dict(zip(names, cursor.fetchall()[0], strict=True))
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         specialists = dict(connection.execute(SPECIALISTS).fetchall())
+    figures["label_score"] = _label_score(session)
     evaluation = session.evaluation()
     about = {name: meta.get(name) for name in ("architecture", "model", "hook")} | {"d_sae": figures.pop("d_sae")}
     about |= {name: evaluation.get(name) for name in ("fvu", "l0")}
@@ -135,28 +130,43 @@ def by_direction(one: Session, other: Session) -> Matches:
 def by_firing(one: Session, other: Session) -> Generator[Progress, None, Matches]:
     """Matched by the correlation of activations on the text that both were analysed on; returns the matches.
 
-    Each position of `one` is held against that of `other` in which its last character lies, so that both have read the
-    same text up to there: of documents with the same digest, by the lengths of their tokens' texts. Raises QueryError
-    where they have no text in common.
+    Positions are held against each other as `together.codes` does. Raises QueryError where there are none.
     """
     yield Progress(phase=f"reading {one.name} and {other.name}")
-    codes = _codes(one, other)
-    found: list[tuple[np.ndarray, np.ndarray]] = []
-    for number, (mine, its) in enumerate((codes, codes[::-1])):
+    codes = together.codes(one, other)
+    sides = yield from _correlated(one, other, codes)
+    return Matches(one=one.name, other=other.name, by="firing", tokens=codes[0].tokens, **sides)
+
+
+def by_documents(one: Session, other: Session) -> Generator[Progress, None, Matches]:
+    """Matched by the correlation, over the documents that both were analysed on, of the largest activation in each.
+
+    Documents are those of `together.strongest`. Coarser than `by_firing`: two features that fire in one and the same
+    document alone have a correlation of 1. Returns the matches; raises QueryError where no document is in common.
+    """
+    yield Progress(phase=f"reading {one.name} and {other.name}")
+    codes = together.strongest(one, other)
+    sides = yield from _correlated(one, other, codes)
+    return Matches(one=one.name, other=other.name, by="documents", documents=codes[0].tokens, **sides)
+
+
+def _correlated(
+    one: Session, other: Session, codes: tuple[Code, Code]
+) -> Generator[Progress, None, dict[str, np.ndarray]]:
+    """For each feature of either code the one of the other with the largest correlation: fields of Matches."""
+    sides: dict[str, np.ndarray] = {}
+    names = (one.name, other.name)
+    for best_name, score_name, (mine, its) in (("best", "score", codes), ("back", "back_score", codes[::-1])):
         best, score = np.full(len(mine.n), -1), np.full(len(mine.n), np.nan)
         for first, last in blocks(mine, its):
-            names = (one.name, other.name)[:: -1 if number else 1]
             yield Progress(phase=f"matching {names[0]} to {names[1]}", done=first, total=len(mine.n), unit="features")
             for feature, pairs in paired(mine, its, first, last):
                 if len(pairs.other):
                     at = np.lexsort((pairs.other, -pairs.pearson))[0]
                     best[feature], score[feature] = pairs.other[at], pairs.pearson[at]
-        found.append((best, score))
-    (best, score), (back, back_score) = found
-    return Matches(
-        one=one.name, other=other.name, by="firing", best=best, score=score, back=back, back_score=back_score,
-        tokens=codes[0].tokens,
-    )  # fmt: skip
+        sides |= {best_name: best, score_name: score}
+        names = names[::-1]
+    return sides
 
 
 def followed(feature: int, chain: Sequence[Matches]) -> list[tuple[int, float]]:
@@ -171,6 +181,14 @@ def followed(feature: int, chain: Sequence[Matches]) -> list[tuple[int, float]]:
         feature = int(matches.best[feature])
         found.append((feature, score))
     return found
+
+
+def _label_score(session: Session) -> float | None:
+    """The mean score of the labels at hand, of those that were tested (`core.analysis.explain`)."""
+    tested = explain.checks(session)
+    said = [(feature, label.label) for feature, label in labels.read(session).items()]
+    scores = [tested[one]["score"] for one in said if one in tested]
+    return float(np.mean(scores)) if scores else None
 
 
 def _unit(session: Session) -> Float[np.ndarray, "f d_in"]:
@@ -191,50 +209,3 @@ def _nearest(one: Float[np.ndarray, "f d"], other: Float[np.ndarray, "g d"]) -> 
         best[first : first + step] = cosines.argmax(axis=1)
         score[first : first + step] = cosines.max(axis=1)
     return best, score
-
-
-def _codes(one: Session, other: Session) -> tuple[Code, Code]:
-    """Both codes over the positions that they have in common, numbered alike."""
-    with connected([one]) as first, connected([other]) as second:
-        places = _common(first, second)
-        if not len(places[0]):
-            raise QueryError(
-                f"{one.name} and {other.name} were analysed on no common text",
-                hint=f"analyse both on one corpus with one seed: `sae-tui analyze {other.name} --set seed=...`",
-            )
-        return _code(first, places[0]), _code(second, places[1])
-
-
-def _common(
-    one: duckdb.DuckDBPyConnection, other: duckdb.DuckDBPyConnection
-) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Counted positions of `one`, and of each that of `other` in which its last character lies: `token_idx` of both."""
-    mine, its = (_arrays(connection, SPANS) for connection in (one, other))
-    numbers = {digest: i for i, digest in enumerate(dict.fromkeys(its["digest"]))}
-    end_its, end_mine = _ends(its, numbers), _ends(mine, numbers)
-    order = np.argsort(end_its, kind="stable")
-    at = np.searchsorted(end_its[order], end_mine, side="left")
-    lies = order[np.minimum(at, len(order) - 1)]
-    same = (at < len(order)) & (end_its[lies] // LONGEST == end_mine // LONGEST) & (end_mine >= 0)
-    kept = np.flatnonzero(same & mine["counted"] & its["counted"][lies])
-    return mine["token_idx"][kept], its["token_idx"][lies[kept]]
-
-
-def _ends(tokens: dict[str, np.ndarray], numbers: dict[str, int]) -> Int[np.ndarray, " n"]:
-    """Where each token ends, as one number: that of its document and the character; negative in others' documents."""
-    number = np.array([numbers.get(digest, -1) for digest in tokens["digest"]], dtype=np.int64)
-    return number * LONGEST + tokens["upto"].astype(np.int64)
-
-
-def _arrays(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, np.ndarray]:
-    return {name: np.asarray(column) for name, column in connection.execute(sql).fetchnumpy().items()}
-
-
-def _code(connection: duckdb.DuckDBPyConnection, positions: Int[np.ndarray, " n"]) -> Code:
-    """The code at these positions, in their order; a position may come several times."""
-    d_sae = connection.execute("SELECT count(*) FROM features").fetchall()[0][0]
-    entries = _arrays(connection, "SELECT feature, token_idx, value FROM activations")
-    places = (entries["token_idx"], entries["feature"])
-    rows = 1 + max(int(column.max(initial=0)) for column in (positions, entries["token_idx"]))
-    there = sparse.csr_matrix((entries["value"], places), shape=(rows, d_sae))[positions].tocoo()
-    return Code(there.col, there.row, there.data, d_sae=d_sae, tokens=len(positions))

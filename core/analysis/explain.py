@@ -23,7 +23,7 @@ from core.analysis.store import Store
 from core.errors import RunError, UsageError
 from core.records import ContextToken, Example
 from core.session import Session
-from core.storage import append_line
+from core.storage import append_line, read_lines
 
 SHOWN, TESTED = 10, 5
 """Contexts that are shown with the label asked for; and of each kind, firing and silent, in the test."""
@@ -145,6 +145,15 @@ def balanced(said: set[int], fires: Sequence[bool]) -> float:
 def keep(session: Session, explanation: Explanation) -> None:
     """Add it to the session's explanations."""
     append_line(session.explanations_path, json.dumps(asdict(explanation)))
+
+
+def checks(session: Session) -> dict[tuple[Any, Any], dict[str, Any]]:
+    """Of each feature and label that was tested, the last line of `explanations.jsonl` that has its score."""
+    return {
+        (line.get("feature"), str(line.get("label"))): line
+        for line in read_lines(session.explanations_path)
+        if isinstance(line.get("score"), int | float)
+    }
 
 
 def _made(

@@ -42,6 +42,7 @@ def probe(
     frequent      the most texts with a value > 0
     selective     the fewest texts on which it is strong, and at least one; ties by maximum
     specialist    strong on more texts of a category than outside it: score = inside − outside > 0
+    l0            mean over the counted tokens of the number of features active on one, before pooling
     entropy       of category, `−Σ_c p_c ln p_c` with `p_c = m_c / Σ_c' m_c'` and m_c the mean over the texts of
                   category c of the feature's value: 0 for a feature of one, ln 7 for one that seven have equally
     """
@@ -69,6 +70,7 @@ def probe(
         top=tuple(_row_top(row) for row in pooled),
         heat=_heat([one.feature for one in _frequent(counts, pooled.max(axis=0), len(texts), HEAT)], pooled, inside),
         notes=tuple(notes),
+        l0=_l0(coded),
     )
 
 
@@ -81,6 +83,11 @@ def entropy(pooled: Matrix, categories: Sequence[Bool[np.ndarray, " n"]]) -> flo
     shares = means / means.sum(axis=0)
     logs = np.log(shares, where=shares > 0, out=np.zeros_like(shares))
     return float(np.median(-(shares * logs).sum(axis=0)))
+
+
+def _l0(coded: Sequence[CodedText]) -> float | None:
+    counted = sum(int(text.counted.sum()) for text in coded)
+    return sum(len(text.value) for text in coded) / counted if counted else None
 
 
 def _strongest(coded: Sequence[CodedText], pooled: Matrix) -> Peak | None:

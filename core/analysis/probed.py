@@ -132,6 +132,8 @@ class Probed:
     heat: Heat
     notes: tuple[str, ...] = ()
     """What else a person should know."""
+    l0: float | None = None
+    """Mean number of features active on a counted token, before pooling; None where no token counts."""
 
     def to_json(self) -> dict[str, Any]:
         """Every field by its name."""

@@ -1,13 +1,31 @@
-"""Codes over the same tokens: which features of one fire with which of the other, as products of sparse matrices."""
+"""Codes over the same tokens: which features of one fire with which of the other, as products of sparse matrices.
+
+And such codes of two sessions, of whatever models, over the text that both were analysed on.
+"""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import duckdb
 import numpy as np
+from jaxtyping import Int
 from scipy import sparse
+
+from core.analysis.connection import connected
+from core.errors import QueryError
+from core.session import Session
 
 BLOCK_ENTRIES = 2**24
 """Pairs held in memory at a time."""
+LONGEST = 2**40
+"""Characters of a document, at most."""
+SPANS = """
+    WITH ends AS (
+        SELECT token_idx, doc, counted, sum(length(text)) OVER (PARTITION BY doc ORDER BY doc_pos) AS upto
+        FROM tokens WHERE doc_pos IS NOT NULL
+    )
+    SELECT token_idx, doc, counted, upto, digest FROM ends JOIN documents USING (doc) ORDER BY token_idx
+"""
 
 
 class Code:
@@ -91,3 +109,105 @@ def largest(values: np.ndarray, names: np.ndarray, k: int) -> np.ndarray:
         least = np.partition(values[places], len(places) - k)[len(places) - k]
         places = places[values[places] >= least]
     return places[np.lexsort((names[places], -values[places]))][:k]
+
+
+def codes(one: Session, other: Session) -> tuple[Code, Code]:
+    """Both sessions' codes over the positions that they have in common, numbered alike.
+
+    Each position of `one` is held against that of `other` in which its last character lies, so that both have read the
+    same text up to there: of documents with the same digest, by the lengths of their tokens' texts. Raises QueryError
+    where they have no text in common, or were not analysed.
+    """
+    with connected([one]) as first, connected([other]) as second:
+        places = _common(first, second)
+        if not len(places[0]):
+            raise _strangers(one, other)
+        return _code(first, places[0]), _code(second, places[1])
+
+
+def strongest(one: Session, other: Session) -> tuple[Code, Code]:
+    """Of both the largest activation of each feature in each document that they have in common, numbered alike.
+
+    Documents have the same digest, and count up to the character to which both have read them. Raises as `codes`.
+    """
+    with connected([one]) as first, connected([other]) as second:
+        texts = [_arrays(connection, SPANS) for connection in (first, second)]
+        shared = sorted(set(texts[0]["digest"]) & set(texts[1]["digest"]))
+        numbers = {digest: i for i, digest in enumerate(shared)}
+        docs = [np.array([numbers.get(digest, -1) for digest in text["digest"]], dtype=np.int64) for text in texts]
+        read = np.zeros((2, len(shared) + 1), dtype=np.int64)
+        for side, text, doc in zip(read, texts, docs, strict=True):
+            np.maximum.at(side, doc, text["upto"].astype(np.int64))
+        read[:, -1] = -1  # documents of one of both alone
+        upto = read.min(axis=0)
+        kept = [text["counted"] & (text["upto"] <= upto[doc]) for text, doc in zip(texts, docs, strict=True)]
+        there = np.intersect1d(docs[0][kept[0]], docs[1][kept[1]])
+        if not len(there):
+            raise _strangers(one, other)
+        kept = [keep & np.isin(doc, there) for keep, doc in zip(kept, docs, strict=True)]
+        mine, its = (
+            _maxima(connection, text["token_idx"][keep], np.searchsorted(there, doc[keep]), len(there))
+            for connection, text, keep, doc in zip((first, second), texts, kept, docs, strict=True)
+        )
+        return mine, its
+
+
+def _maxima(
+    connection: duckdb.DuckDBPyConnection, positions: Int[np.ndarray, " n"], rows: Int[np.ndarray, " n"], count: int
+) -> Code:
+    """The code whose row i has the largest activation of each feature at the positions of row i, of `count` rows."""
+    entries = _arrays(connection, "SELECT feature, token_idx, value FROM activations")
+    row = np.full(1 + max(int(column.max(initial=0)) for column in (positions, entries["token_idx"])), -1)
+    row[positions] = rows
+    at = row[entries["token_idx"]]
+    feature, at, value = (column[at >= 0] for column in (entries["feature"], at, entries["value"]))
+    order = np.lexsort((value, at, feature))
+    feature, at, value = feature[order], at[order], value[order]
+    largest = np.append((np.diff(feature) != 0) | (np.diff(at) != 0), True)[: len(value)]
+    return Code(feature[largest], at[largest], value[largest], d_sae=_width(connection), tokens=count)
+
+
+def _common(
+    one: duckdb.DuckDBPyConnection, other: duckdb.DuckDBPyConnection
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Counted positions of `one`, and of each that of `other` in which its last character lies: `token_idx` of both."""
+    mine, its = (_arrays(connection, SPANS) for connection in (one, other))
+    numbers = {digest: i for i, digest in enumerate(dict.fromkeys(its["digest"]))}
+    end_its, end_mine = _ends(its, numbers), _ends(mine, numbers)
+    order = np.argsort(end_its, kind="stable")
+    at = np.searchsorted(end_its[order], end_mine, side="left")
+    lies = order[np.minimum(at, len(order) - 1)]
+    same = (at < len(order)) & (end_its[lies] // LONGEST == end_mine // LONGEST) & (end_mine >= 0)
+    kept = np.flatnonzero(same & mine["counted"] & its["counted"][lies])
+    return mine["token_idx"][kept], its["token_idx"][lies[kept]]
+
+
+def _ends(tokens: dict[str, np.ndarray], numbers: dict[str, int]) -> Int[np.ndarray, " n"]:
+    """Where each token ends, as one number: that of its document and the character; negative in others' documents."""
+    number = np.array([numbers.get(digest, -1) for digest in tokens["digest"]], dtype=np.int64)
+    return number * LONGEST + tokens["upto"].astype(np.int64)
+
+
+def _arrays(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, np.ndarray]:
+    return {name: np.asarray(column) for name, column in connection.execute(sql).fetchnumpy().items()}
+
+
+def _code(connection: duckdb.DuckDBPyConnection, positions: Int[np.ndarray, " n"]) -> Code:
+    """The code at these positions, in their order; a position may come several times."""
+    entries = _arrays(connection, "SELECT feature, token_idx, value FROM activations")
+    places = (entries["token_idx"], entries["feature"])
+    d_sae = _width(connection)
+    rows = 1 + max(int(column.max(initial=0)) for column in (positions, entries["token_idx"]))
+    there = sparse.csr_matrix((entries["value"], places), shape=(rows, d_sae))[positions].tocoo()
+    return Code(there.col, there.row, there.data, d_sae=d_sae, tokens=len(positions))
+
+
+def _width(connection: duckdb.DuckDBPyConnection) -> int:
+    return connection.execute("SELECT count(*) FROM features").fetchall()[0][0]
+
+
+def _strangers(one: Session, other: Session) -> QueryError:
+    return QueryError(
+        f"{one.name} and {other.name} were analysed on no common text",
+        hint=f"analyse both on one corpus with one seed: `sae-tui analyze {other.name} --set seed=...`",
+    )

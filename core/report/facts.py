@@ -15,7 +15,7 @@
     categories         of each: specialists, and `best`, the strongest of these, with its score
     clusters           the largest: cluster, n, x, y, tokens
     emergence          of each snapshot: step, active, born, died (none where training took none)
-    probes             of each probe: name, pool, rule, texts, active, specialists, entropy, categories
+    probes             of each probe: name, pool, rule, texts, active, l0, specialists, entropy, categories
     best               rule, and features: those told in full, in order
 
 `feature_report.json` is a list, in that order: the columns of `features` with label, note, tags and star, `url` on
@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from core import labels
-from core.analysis import card, gallery, probed
+from core.analysis import card, explain, gallery, probed
 from core.analysis.gallery import Gallery
 from core.analysis.probed import Probed
 from core.analysis.store import Store
@@ -41,7 +41,7 @@ from core.records import Example, Progress
 from core.sae.provenance import neuronpedia_page
 from core.session import Session
 from core.shown import figure
-from core.storage import last_line, read_json, read_lines
+from core.storage import last_line, read_json
 
 RULE = (
     "starred, then labelled features; then specialists, the best of each category in turn; then those with a density "
@@ -118,7 +118,7 @@ def read(session: Session, n: int) -> Generator[Progress, None, Report]:
         yield Progress(phase="reading the database")
         columns = _columns(store)
         chosen = [row[0] for row in store.query(CHOSEN, n).rows]
-        said, checks = labels.read(session), _checks(session)
+        said, checks = labels.read(session), explain.checks(session)
         config = read_json(session.weights_dir() / "cfg.json")
         told, pictured = [], gallery.there(store)
         for i, feature in enumerate(chosen):
@@ -211,17 +211,8 @@ def _rows(store: Store, sql: str) -> list[dict[str, Any]]:
     return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
 
-def _checks(session: Session) -> dict[tuple[Any, Any], dict[str, Any]]:
-    """By feature and label, the last test of it."""
-    return {
-        (line.get("feature"), str(line.get("label"))): line
-        for line in read_lines(session.explanations_path)
-        if isinstance(line.get("score"), int | float)
-    }
-
-
 def _probe(found: Probed) -> dict[str, Any]:
-    names = ("name", "pool", "rule", "active", "specialists", "entropy")
+    names = ("name", "pool", "rule", "active", "l0", "specialists", "entropy")
     kinds = [{"name": one.name, "texts": one.texts, "specialists": one.specialists} for one in found.categories]
     return {**{name: getattr(found, name) for name in names}, "texts": len(found.texts), "categories": kinds}
 

@@ -236,6 +236,8 @@ def _feature(sheet: _Sheet, one: Told) -> None:
     sheet.heading(f"{card.feature}{star} {name}")
     if one.label and one.label.note:
         sheet.line(one.label.note, colour=QUIET)
+    if one.url:
+        sheet.line(one.url, colour=QUIET)
     if row["dead"]:
         sheet.line("It fired nowhere in the analysed text.")
         return

@@ -21,12 +21,12 @@ from sae_tui.text import safe, token
 FIGURES = {
     "fvu": "FVU", "l0": "L0", "d_sae": "features", "alive": "alive", "dense_share": "dense %",
     "duplicate_share": "duplicates %", "token_entropy": "token entropy", "category_entropy": "category entropy",
-    "token_stability": "token stability", "specialists": "specialists",
+    "token_stability": "token stability", "label_score": "label score", "specialists": "specialists",
 }  # fmt: skip
 """Rows of the table, and their names there."""
 BINS = 80
 """Of the histogram of best scores."""
-SCORES = {"direction": "cosine", "firing": "correlation"}
+SCORES = {"direction": "cosine", "firing": "correlation", "documents": "correlation"}
 BASELINES = {"sae": "this SAE", "neurons": "raw neurons", "pca": "principal components", "random": "random directions"}
 
 
@@ -35,8 +35,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = verbs.add_parser("compare", help="several SAEs beside each other, their features matched")
     verb.add_argument("names", nargs="+", metavar="NAME", help="sessions that were analysed; with --follow, in order")
     verb.add_argument(
-        "--by", choices=("direction", "firing"),
-        help="match features by decoder cosine, or by where they fire (the default between different models or hooks)",
+        "--by", choices=tuple(compare.ALIKE),
+        help="match features by decoder cosine, by where they fire (the default between different models or hooks), or "
+        "by how strong they get in each document",
     )  # fmt: skip
     verb.add_argument("--follow", type=int, metavar="ID", help="follow a feature of the first through the others")
     verb.add_argument("--baselines", action="store_true", help="raw neurons, PCA and random directions at the same L0")
@@ -82,10 +83,13 @@ def _matched(args: argparse.Namespace, sessions: Sequence[Session]) -> Iterator[
     """Each session with the one after it."""
     for one, other in pairwise(sessions):
         places = [(s.config().model.name, s.config().model.hook) for s in (one, other)]
-        if (args.by or ("direction" if places[0] == places[1] else "firing")) == "direction":
-            yield compare.by_direction(one, other)
-            continue
-        yield finished(compare.by_firing(one, other))
+        match args.by or ("direction" if places[0] == places[1] else "firing"):
+            case "direction":
+                yield compare.by_direction(one, other)
+            case "documents":
+                yield finished(compare.by_documents(one, other))
+            case _:
+                yield finished(compare.by_firing(one, other))
 
 
 def _baselines(session: Session) -> list[Any]:
@@ -108,7 +112,7 @@ def _print_summaries(summaries: Sequence[compare.Summary]) -> None:
 
 
 def _print_matches(m: compare.Matches) -> None:
-    on = f" on {m.tokens:,} tokens" if m.tokens else ""
+    on = f" on {m.tokens:,} tokens" if m.tokens else f" on {m.documents:,} documents" if m.documents else ""
     print(f"\n{m.one} to {m.other}, by {SCORES[m.by]}{on}")
     found, back = _counts(m)
     print(
@@ -160,7 +164,8 @@ def _plain(
         like, back = _counts(m)
         sides = {"only": (one, m.unmatched(), i), "only_back": (other, m.unmatched_back(), i + 1)}
         found.append({
-            "one": m.one, "other": m.other, "by": m.by, "tokens": m.tokens, "alike": compare.ALIKE[m.by],
+            "one": m.one, "other": m.other, "by": m.by, "tokens": m.tokens, "documents": m.documents,
+            "alike": compare.ALIKE[m.by],
             "features": len(m.best), "features_back": len(m.back),
             "matched": like, "matched_back": back, "mutual": int(m.mutual.sum()), "scores": _scores(m),
             "pairs": [

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,13 +15,15 @@ from core.analysis.store import Store
 from core.session import Session
 from sae_tui import pictures
 from sae_tui.commands.output import add_set, as_json, figures, session_of, table, watched
-from sae_tui.commands.texts import add_texts, feature_on_texts
+from sae_tui.commands.texts import add_texts, feature_on_texts, pages, print_pages
 from sae_tui.text import band_name, facts, figure, lit, safe, shortened, token
 
 COLUMNS = ("feature", "n", "density", "mean", "max", "p99", "token_entropy", "category_entropy", "top_token")
 BAR = " ▁▂▃▄▅▆▇█"
 IMAGES = 4
 """Pictures in a row."""
+WIDTH, HEIGHT = 100, 30
+"""Of the heat map: columns where there is no terminal, and lines at most."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -48,6 +51,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument("--ascending", action="store_true", help="smallest first")
     verb.add_argument("--where", default="", metavar="SQL", help='a condition, e.g. "density < 0.01 and n > 20"')
     verb.add_argument("--limit", type=int, default=20, metavar="N", help="how many (20)")
+    verb.add_argument("--heat", action="store_true", help="in place of the list a heat map: the max of every feature")
     verb.set_defaults(run=features)
 
     verb = verbs.add_parser("feature", help="one feature: histogram, contexts, categories, logits, neighbours")
@@ -136,6 +140,8 @@ def _job(args: argparse.Namespace, session: Session, verb: jobs.Verb, settings: 
 def features(args: argparse.Namespace) -> int:
     """`sae-tui features`."""
     with Store.open([session_of(args)]) as store:
+        if args.heat:
+            return _heat(args, store)
         rows = store.features(sort=args.sort, descending=not args.ascending, where=args.where, limit=args.limit)
     if args.json:
         as_json(rows)
@@ -148,21 +154,46 @@ def features(args: argparse.Namespace) -> int:
     return 0
 
 
+def _heat(args: argparse.Namespace, store: Store) -> int:
+    """The largest activation of every feature, by number, row by row; of very many the strongest of some a cell."""
+    terminal = sys.stdout.isatty()
+    depth = pictures.depth(terminal=terminal)
+    deep = 2 if depth != "plain" else 1  # rows a line
+    width = shutil.get_terminal_size((WIDTH, 0)).columns if terminal else WIDTH
+    each = 1 if args.json else -(-store.d_sae // (width * deep * HEIGHT))
+    cells = store.query(f"SELECT max(max) FROM features GROUP BY feature // {each} ORDER BY min(feature)", store.d_sae)
+    values = [value for (value,) in cells.rows]
+    if args.json:
+        as_json({"name": args.name, "max": values})
+        return 0
+    filled = [value or 0.0 for value in values] + [0.0] * (-len(values) % width)
+    rows = [row for i in range(0, len(filled), width) for row in [filled[i : i + width]] * (3 - deep)]
+    for line in pictures.lines(pictures.scaled(rows), depth, heat=depth != "plain"):
+        print(line)
+    [scale] = pictures.lines([[i / 9 for i in range(10)]], depth, heat=depth != "plain")
+    cell = "a feature" if each == 1 else f"the strongest of {each:,} features"
+    print(f"max of {store.d_sae:,} features, {width} cells a row, each {cell}: 0 {scale} {figure(max(filled))}")
+    return 0
+
+
 def feature(args: argparse.Namespace) -> int:
     """`sae-tui feature`."""
     if args.texts or args.text:
         return feature_on_texts(args, session_of(args))
-    with Store.open([session_of(args)]) as store:
+    session = session_of(args)
+    with Store.open([session]) as store:
         found = card.read(store, args.id, limit=args.limit)
         pictured = gallery.read(store, args.id, limit=args.limit) if gallery.there(store) else None
     if args.json:
-        as_json(found.to_json() | ({} if pictured is None else {"gallery": asdict(pictured)}))
+        shown = {} if pictured is None else {"gallery": asdict(pictured)}
+        as_json({**found.to_json(), "url": pages(session, [args.id]).get(args.id), **shown})
         return 0
     for line in lines(found, contexts=pictured is None):
         print(line)
     if pictured is not None and pictured.images:
         for line in _pictures(pictured, pictures.depth(terminal=sys.stdout.isatty())):
             print(line)
+    print_pages(session, [args.id])
     return 0
 
 

@@ -15,8 +15,9 @@ from core.analysis.probed import Category, Probed
 from core.errors import UsageError
 from core.session import Session
 from sae_tui.commands.output import as_json, finished, table
-from sae_tui.commands.texts import NAME_WIDTH, STRONG, names, require_top
+from sae_tui.commands.texts import NAME_WIDTH, STRONG, names, pages, print_pages, require_top
 from sae_tui.text import figure, safe, shortened, token
+from sae_tui.widgets.scales import bar
 
 SHADES = " ░▒▓█"
 COLD, HOT = (64, 84, 128), (255, 186, 73)
@@ -24,7 +25,6 @@ COLD, HOT = (64, 84, 128), (255, 186, 73)
 BAR = 30
 """Cells of the longest bar."""
 LEVELS = " ▁▂▃▄▅▆▇█"
-PARTS = " ▏▎▍▌▋▊▉█"
 WIDE = 4
 """Characters of a cell at most, where there is room."""
 LABEL = 18
@@ -61,7 +61,8 @@ def probe(args: argparse.Namespace) -> int:
     rules = [args.strong or session.config().analysis.strong for session in sessions]
     files = [str(probed.path_of(s, texts, args.pool, rule)) for s, rule in zip(sessions, rules, strict=True)]
     if args.json:
-        answers = [{**one.to_json(), "file": file} for one, file in zip(found, files, strict=True)]
+        urls = [pages(session, sorted(_mentioned(one))) for session, one in zip(sessions, found, strict=True)]
+        answers = [{**a.to_json(), "urls": u, "file": f} for a, u, f in zip(found, urls, files, strict=True)]
         comparison = [_compared(session, one) for session, one in zip(sessions, found, strict=True)]
         as_json(answers[0] if len(answers) == 1 else {"comparison": comparison, "probes": answers})
     elif len(found) == 1:
@@ -128,7 +129,7 @@ def _show(session: Session, found: Probed) -> None:
     called = names(session, _mentioned(found))
     print(
         f"{session.name} on {len(found.texts)} texts ({safe(found.name)}), {found.pool} over the tokens of each: "
-        f"{found.active:,} of {found.d_sae:,} features fire"
+        f"{found.active:,} of {found.d_sae:,} features fire, {figure(found.l0)} on a token"
     )
     print(f"strong is {found.rule}")
     if found.strongest is None:
@@ -179,6 +180,7 @@ def _show(session: Session, found: Probed) -> None:
     if found.categories:
         _heading("mean activation by category, over the features that fire on a text")
         _bars(found.categories)
+    print_pages(session, [peak.feature, *(best.feature for category in found.categories for best in category.best[:1])])
 
 
 def _mentioned(found: Probed) -> set[int]:
@@ -284,10 +286,9 @@ def _bars(categories: Sequence[Category]) -> None:
     most = max(category.mean for category in categories)
     width = min(24, max(len(category.name) for category in categories))
     for category in categories:
-        eighths = round(8 * BAR * category.mean / most) if most else 0
-        bar = "█" * (eighths // 8) + PARTS[eighths % 8].strip()
         name = shortened(safe(category.name), width).ljust(width)
-        print(f"{name}  {bar:<{BAR}} {figure(category.mean):>6}   {category.active:,.0f} features fire on a text")
+        drawn = bar(category.mean / most if most else 0.0, BAR)
+        print(f"{name}  {drawn} {figure(category.mean):>6}   {category.active:,.0f} features fire on a text")
 
 
 def _heading(words: str) -> None:

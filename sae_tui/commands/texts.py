@@ -8,17 +8,22 @@ from pathlib import Path
 from core.analysis.described import described
 from core.analysis.given import Given, gathered
 from core.analysis.store import Store
-from core.errors import UsageError
+from core.errors import SaeTuiError, UsageError
 from core.labels import read as read_labels
 from core.records import Attribution, ConceptFound, ConceptSide, TextReading
+from core.sae.provenance import neuronpedia_page
 from core.session import Session
+from core.storage import read_json
 from sae_tui.commands.output import as_json, finished, session_of, table
 from sae_tui.text import figure, lit, safe, shortened, token
+from sae_tui.widgets.scales import bar
 
 RANKS = ("activation", "direct", "gradient", "ablation")
 STRONG = "what is strong: 5 (raw units) or 0.5x (times the feature's own p99; default: the session's analysis.strong)"
 NAME_WIDTH = 20
 """Cells for what a feature is called."""
+BAR = 40
+"""Cells of a bar that is full."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -62,6 +67,21 @@ def names(session: Session, features: Iterable[int]) -> dict[int, str]:
     return {f: shortened(name, NAME_WIDTH) for f, name in called.items()}
 
 
+def pages(session: Session, features: Iterable[int]) -> dict[int, str]:
+    """Their pages on Neuronpedia; empty where the SAE's `cfg.json` does not name it there, or there are no weights."""
+    try:
+        config = read_json(session.weights_dir() / "cfg.json")
+    except SaeTuiError:  # what is known of features is told without them
+        return {}
+    return {f: page for f in features if (page := neuronpedia_page(config, f))}
+
+
+def print_pages(session: Session, features: Iterable[int]) -> None:
+    """The same on the terminal, one a line, behind an empty one."""
+    for i, page in enumerate(pages(session, features).values()):
+        print(f"{'':<13}{page}" if i else f"\nNeuronpedia  {page}")
+
+
 def require_top(args: argparse.Namespace) -> None:
     """Raise UsageError for a list of no length."""
     if args.top < 1:
@@ -85,7 +105,9 @@ def concept(args: argparse.Namespace) -> int:
         )
     )
     if args.json:
-        as_json({"name": session.name, **asdict(found)})
+        linked = pages(session, (row.feature for row in found.rows))
+        rows = [{**asdict(row), "url": linked.get(row.feature)} for row in found.rows]
+        as_json({"name": session.name, **asdict(found), "rows": rows})
         return 0
     against = f" against {found.contrast:,}" if found.contrast else ""
     print(f"{session.name}: what {found.texts:,} {_texts(found.texts)} have in common{against}")
@@ -98,6 +120,7 @@ def concept(args: argparse.Namespace) -> int:
         print("no feature is strong on them" + (" more than on the contrast texts" if found.contrast else ""))
         return 0
     _concept_table(found, names(session, (row.feature for row in found.rows)))
+    print_pages(session, (row.feature for row in found.rows))
     return 0
 
 
@@ -192,13 +215,17 @@ def feature_on_texts(args: argparse.Namespace, session: Session) -> int:
     found = feature_readings(session, texts, args.id)
     ranked = sorted(found, key=lambda reading: -reading.max)[: args.top]
     if args.json:
-        as_json({"feature": args.id, "read": len(found), "texts": [asdict(reading) for reading in ranked]})
+        as_json({
+            "feature": args.id, "url": pages(session, [args.id]).get(args.id), "read": len(found),
+            "maxima": [reading.max for reading in found], "texts": [asdict(reading) for reading in ranked],
+        })  # fmt: skip
         return 0
     fired = sum(reading.max > 0 for reading in found)
     name = names(session, [args.id]).get(args.id, "")
     print(f"feature {args.id}  {name}  fires on {fired:,} of {len(found):,} {_texts(len(found))}")
-    for line in reading_lines(ranked):
+    for line in (*reading_lines(ranked), *(_bars(found[0]) if len(found) == 1 else ())):
         print(line)
+    print_pages(session, [args.id])
     return 0
 
 
@@ -224,6 +251,13 @@ def reading_lines(readings: Iterable[TextReading]) -> Iterator[str]:
             dense = f"not 0: {reading.x_nonzero:.1%} of x, {reading.z_nonzero:.2%} of z"
         cut = f"; cut by {reading.cut:,} tokens" if reading.cut else ""
         yield f"{'':>10}{place}{' · ' if place else ''}{dense}{cut}"
+
+
+def _bars(reading: TextReading) -> Iterator[str]:
+    """How dense its activations are, how sparse their code is."""
+    for name, share in (("x", reading.x_nonzero), ("z", reading.z_nonzero)):
+        if share is not None:
+            yield f"{name:>11}  {bar(share, BAR)}  {share:.2%} not 0"
 
 
 def _unlit(reading: TextReading) -> str:

@@ -8,20 +8,16 @@ in short blocks, so that what else the machine does falls on all; still, nothing
 """
 
 import argparse
-import datetime
-import os
-import shlex
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from core import device
+from tests.benchmarks import readme
 from tests.benchmarks.peers import contenders, data, quality, speed
 from tests.benchmarks.peers.contender import Task
 
-README = Path(__file__).parents[2] / "README.md"
 MARK = "<!-- bench -->"
 ARCHITECTURES = "topk,batchtopk,matryoshka,relu,gated,jumprelu"
 PACKAGES = {"sparsify": "eai-sparsify", "dictionary_learning": "dictionary-learning", "SAELens": "sae-lens"}
@@ -79,20 +75,6 @@ def qualities(args: argparse.Namespace, measured: data.Data) -> list[str]:
     return lines
 
 
-def _machine() -> str:
-    """When, on what, with which versions, by which command."""
-    versions = ", ".join(f"{name} {version(package)}" for name, package in PACKAGES.items())
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.is_file() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    command = shlex.join(["python", "-m", "tests.benchmarks.training", *sys.argv[1:]])
-    return (
-        f"{datetime.date.today()}, {os.cpu_count()} cores ({model}, {torch.backends.cpu.get_cpu_capability()}), "
-        f"torch {torch.__version__}, {versions}; "
-        f"load before it {os.getloadavg()[0]:.1f}. `{command}`"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--activations", type=Path, default=Path("build/bench-activations.pt"), help="harvested if new")
@@ -108,7 +90,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=Path("build/bench.md"))
     parser.add_argument("--readme", action="store_true", help="put the tables into the README too")
     args = parser.parse_args()
-    machine = _machine()
+    machine = readme.machine("training", **PACKAGES)
     measured = data.read(args.activations, args.corpus)
     args.d_in = measured.d_in
     parts = [machine]
@@ -120,9 +102,7 @@ def main() -> None:
     args.table.parent.mkdir(parents=True, exist_ok=True)
     args.table.write_text(text, encoding="utf-8")
     if args.readme:
-        head, _, rest = README.read_text(encoding="utf-8").partition(MARK)
-        _, _, tail = rest.partition(MARK)
-        README.write_text(f"{head}{MARK}\n{text}{MARK}{tail}", encoding="utf-8")
+        readme.put(MARK, text)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from core import config, labels
 from core.session import Session
 from sae_tui.cli import run
+from sae_tui.commands import features as commands
 
 COMMAND = [sys.executable, "-m", "sae_tui"]
 
@@ -61,6 +62,24 @@ def test_features_are_sorted_and_filtered(cli):
     assert [r["max"] for r in rows] == sorted((r["max"] for r in rows), reverse=True)
     code, out, _ = cli("features", "toy", "--limit", 3)
     assert code == 0 and "density" in out and len(out.splitlines()) == 4
+
+
+def test_the_heat_map_has_every_feature_in_its_cell(cli, monkeypatch):
+    rows = json.loads(cli("features", "toy", "--json", "--sort", "feature", "--ascending", "--limit", 96)[1])
+    values = json.loads(cli("features", "toy", "--heat", "--json")[1])["max"]
+    assert values == [row["max"] for row in rows] and len(values) == 96
+    most = max(value or 0 for value in values)
+
+    def marks(cells):
+        return "".join(" .:-=+*#%@"[min(9, int(10 * ((value or 0) / most)))] for value in cells)
+
+    first, words = cli("features", "toy", "--heat")[1].splitlines()
+    assert first == marks(values).ljust(100) and "max of 96 features, 100 cells a row, each a feature: 0 " in words
+    monkeypatch.setattr(commands, "WIDTH", 10)
+    monkeypatch.setattr(commands, "HEIGHT", 3)
+    *lines, words = cli("features", "toy", "--heat")[1].splitlines()
+    fours = [max(value or 0 for value in values[i : i + 4]) for i in range(0, 96, 4)]
+    assert "".join(lines) == marks(fours).ljust(30) and "each the strongest of 4 features" in words
 
 
 def test_a_feature_has_its_row_examples_logits_and_neighbours(cli):

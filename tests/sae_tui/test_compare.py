@@ -43,6 +43,13 @@ def test_directions_are_what_is_compared_on_one_hook_if_nothing_is_said(root, ca
     assert "by cosine" in called(root, capsys, "compare", "one", "other")
 
 
+def test_documents_are_what_is_compared_where_they_are_asked_for(root, capsys):
+    words = ("compare", "one", "other", "--by", "documents")
+    [matches] = json.loads(called(root, capsys, *words, "--json"))["matches"]
+    assert (matches["by"], matches["tokens"]) == ("documents", 0) and matches["documents"] > 1
+    assert f"by correlation on {matches['documents']} documents" in called(root, capsys, *words)
+
+
 def test_a_feature_is_followed_from_one_to_the_next(root, capsys):
     words = ("compare", "one", "other", "--by", "firing", "--follow", "4")
     way = json.loads(called(root, capsys, *words, "--json"))["followed"]

@@ -51,6 +51,7 @@ def test_probe_in_json_is_what_it_keeps_beside_one_vector_a_text(cli, trained):
     code, out, _ = cli("probe", "toy", "--texts", trained / "own.jsonl", "--strong", "1.0", "--pool", "mean", "--json")
     values = json.loads(out)
     file = values.pop("file")
+    assert values.pop("urls") == {}  # it is not on Neuronpedia
     kept = json.loads(Path(file).read_text(encoding="utf-8"))
     assert code == 0 and kept == values and values["rule"] == "above 1" and values["pool"] == "mean"
     import duckdb
@@ -104,12 +105,40 @@ def test_a_feature_is_shown_on_given_texts_strongest_first(cli, trained):
     values = json.loads(cli(*arguments, "--json", "--top", 3)[1])
     maxima = [text["max"] for text in values["texts"]]
     assert values["read"] == 5 and len(maxima) == 3 and maxima == sorted(maxima, reverse=True) and maxima[0] > 0
+    assert len(values["maxima"]) == 5 and sorted(values["maxima"], reverse=True)[:3] == maxima and values["url"] is None
     best = values["texts"][0]
     assert max(token["value"] for token in best["tokens"]) == best["max"]
     assert best["x_nonzero"] == 1.0 and best["z_nonzero"] == pytest.approx(8 / 96)
     code, out, _ = cli(*arguments)
     assert code == 0 and "[[" in out and "not 0: 100.0% of x, 8.33% of z" in out and "\x1b" not in out
     assert "of 5 texts" in out and "typed" in out
+    out = cli("feature", "toy", feature["feature"], "--text", "a song")[1]
+    assert f"x  {40 * '█'}  100.00% not 0" in out and f"z  {'███▎':<40}  8.33% not 0" in out
+
+
+def test_features_of_an_sae_on_neuronpedia_have_their_pages_everywhere(cli, trained):
+    linked = Session(shutil.copytree(trained / "toy", trained / "linked"))
+    config = json.loads((linked.sae_dir / "cfg.json").read_text())
+    config["metadata"] = {**config.get("metadata", {}), "neuronpedia_id": "gpt2-small/6-res-jb"}
+    (linked.sae_dir / "cfg.json").write_text(json.dumps(config))
+
+    def page(feature):
+        return f"https://www.neuronpedia.org/gpt2-small/6-res-jb/{feature}"
+
+    concept = ("concept", "linked", "--text", "the cat", "--strong", "0")
+    rows = json.loads(cli(*concept, "--json")[1])["rows"]
+    assert rows and all(row["url"] == page(row["feature"]) for row in rows)
+    assert all(page(row["feature"]) in cli(*concept)[1] for row in rows)
+    probe = ("probe", "linked", "--texts", trained / "own.jsonl", "--top", 3)
+    found = json.loads(cli(*probe, "--json")[1])
+    told = {one["feature"] for name in ("frequent", "selective") for one in found[name]}
+    assert found["urls"].items() >= {str(feature): page(feature) for feature in told}.items()
+    assert page(found["strongest"]["feature"]) in cli(*probe)[1]
+    for more in ((), ("--text", "the cat")):
+        feature = ("feature", "linked", rows[0]["feature"], *more)
+        assert json.loads(cli(*feature, "--json")[1])["url"] == page(rows[0]["feature"])
+        assert f"Neuronpedia  {page(rows[0]['feature'])}" in cli(*feature)[1]
+        assert "Neuronpedia" not in cli("feature", "toy", *feature[2:])[1]
 
 
 def test_attribute_shows_three_effects_and_how_the_cheap_one_does(cli):

@@ -1,4 +1,4 @@
-"""What everything is measured on: activations of SmolLM2's layer 10, harvested once and kept in a file."""
+"""What everything is measured on: activations of SmolLM2, of layer 10 as a rule, harvested once and kept in a file."""
 
 import math
 import random
@@ -35,19 +35,19 @@ class Data(NamedTuple):
             yield self.train[torch.randint(len(self.train), (rows,), generator=generator)]
 
 
-def read(path: Path, corpus_name: str) -> Data:
-    """What `path` holds; harvested first where there is no such file."""
+def read(path: Path, corpus_name: str, hook: str = HOOK) -> Data:
+    """What `path` holds; harvested first at `hook` where there is no such file."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(_harvested(corpus_name), path)
+        torch.save(_harvested(corpus_name, hook), path)
     x = torch.load(path)
     x = x * (math.sqrt(x.shape[1]) / x.norm(dim=1).mean())
     return Data(x[HELD_OUT:], x[: HELD_OUT // 2], x[HELD_OUT // 2 : HELD_OUT])
 
 
-def _harvested(corpus_name: str) -> Float[Tensor, "n d_in"]:
+def _harvested(corpus_name: str, hook: str) -> Float[Tensor, "n d_in"]:
     """Activations of the corpus in a random order; the first position of each block is left out."""
-    cfg = config.parse({"model": {"hook": HOOK}, "corpus": {"name": corpus_name}, "tokens": {"context": CONTEXT}})
+    cfg = config.parse({"model": {"hook": hook}, "corpus": {"name": corpus_name}, "tokens": {"context": CONTEXT}})
     loading = flow.load_model(cfg)
     while True:
         try:

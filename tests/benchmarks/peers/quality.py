@@ -6,7 +6,6 @@ A peer's coefficient is searched, in a few whole runs, for the number of active 
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -37,13 +36,14 @@ class Figures(NamedTuple):
 def measure(task: Task, data: Data, name: str) -> Figures:
     """The figures of one trainer on `task`."""
     if name == "sae-tui":
-        return _trained(task, data, lambda task: ours.contender(task, data))
+        return trained(task, data, ours.contender(task, data))
     make = contenders.PEERS[name]
     if task.architecture not in PENALISED:
-        return _trained(task, data, lambda task: make(task, None))
+        return trained(task, data, make(task, None))
     coefficient, found = FIRST.get((task.architecture, name), 1.0), list[Figures]()
     for _ in range(SEARCHES):
-        found.append(_trained(dataclasses.replace(task, coefficient=coefficient), data, lambda task: make(task, None)))
+        tried = dataclasses.replace(task, coefficient=coefficient)
+        found.append(trained(tried, data, make(tried, None)))
         if abs(found[-1].l0 / task.k - 1) < NEAR:
             break
         coefficient = _next(found, task.k)
@@ -60,8 +60,8 @@ def _next(found: list[Figures], target: int) -> float:
     return math.exp(x1 + max(-2.5, min(2.5, (math.log(target) - y1) / slope)))
 
 
-def _trained(task: Task, data: Data, make: Callable[[Task], Contender]) -> Figures:
-    contender = make(task)
+def trained(task: Task, data: Data, contender: Contender) -> Figures:
+    """The figures of one training on `task`."""
     began = time.perf_counter()
     for x in data.batches(task.steps, task.rows):
         contender.step(x)

@@ -1,12 +1,15 @@
 """Matching the features of two SAEs, against naive loops over the same numbers."""
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from core import config
+from core import config, labels
 from core.analysis import compare
 from core.errors import QueryError
+from core.labels import Label
 from core.records import Progress
 from tests.core.analysis.conftest import N_FEATURES
 
@@ -21,8 +24,8 @@ def pair(make_case):
     return one, other
 
 
-def matched(one, other):
-    steps = compare.by_firing(one.session, other.session)
+def matched(one, other, by=compare.by_firing):
+    steps = by(one.session, other.session)
     while True:
         try:
             assert isinstance(next(steps), Progress)
@@ -30,8 +33,7 @@ def matched(one, other):
             return end.value
 
 
-def naive_pearson(one, other):
-    x, y = (case.code[case.counted].astype(np.float64) for case in (one, other))
+def naive_pearson(x, y):
     found = np.full((N_FEATURES, N_FEATURES), -np.inf)
     for f in range(N_FEATURES):
         for g in range(N_FEATURES):
@@ -41,9 +43,23 @@ def naive_pearson(one, other):
     return found
 
 
+def naive_documents(one, other, characters=(3, 3)):
+    """Of each document, as far as both have read it, the largest activation of every feature; `characters` a token."""
+    found = [], []
+    for doc in sorted({*one.doc} & {*other.doc}):
+        places = [np.flatnonzero((case.doc == doc) & case.counted) for case in (one, other)]
+        ends = [n * (case.doc_pos[at] + 1) for n, case, at in zip(characters, (one, other), places, strict=True)]
+        upto = min(max(end, default=0) for end in ends)
+        kept = [at[end <= upto] for at, end in zip(places, ends, strict=True)]
+        if len(kept[0]) and len(kept[1]):
+            for rows, case, at in zip(found, (one, other), kept, strict=True):
+                rows.append(case.code[at].max(axis=0))
+    return [np.array(rows, dtype=np.float64) for rows in found]
+
+
 def test_features_that_fire_alike_are_matched_by_correlation(pair):
     matches = matched(*pair)
-    expected = naive_pearson(*pair)
+    expected = naive_pearson(*(case.code[case.counted].astype(np.float64) for case in pair))
     for f in range(N_FEATURES):
         if expected[f].max() == -np.inf:
             assert matches.best[f] == -1 and np.isnan(matches.score[f])
@@ -83,12 +99,35 @@ def test_other_tokens_of_the_same_text_are_matched_by_where_they_end(make_case):
     assert matches.tokens == len(x)
 
 
+@pytest.mark.parametrize(("shape", "characters"), [({"turned": True}, (3, 3)), ({"halved": True}, (3, 6))])
+def test_documents_are_matched_by_the_largest_activation_up_to_where_both_have_read(make_case, shape, characters):
+    one, other = make_case(3, name="one"), make_case(3, name="other", **shape)
+    one.build()
+    other.build()
+    matches = matched(one, other, compare.by_documents)
+    x, y = naive_documents(one, other, characters)
+    expected = naive_pearson(x, y)
+    assert matches.documents == len(x) > 5 and matches.tokens == 0 and matches.by == "documents"
+    for best, score, naive in (
+        (matches.best, matches.score, expected), (matches.back, matches.back_score, expected.T),
+    ):  # fmt: skip
+        for f in range(N_FEATURES):
+            most = naive[f].max()
+            assert (best[f] >= 0) == (most > -np.inf)
+            if best[f] >= 0:
+                assert score[f] == pytest.approx(most, abs=1e-5)
+                assert naive[f, best[f]] == pytest.approx(most, abs=1e-5)
+    assert matches.turned().documents == matches.documents
+
+
 def test_analyses_without_common_text_are_told(make_case):
     one, other = make_case(0, name="one"), make_case(1, name="other", digests="f")
     one.build()
     other.build()
     with pytest.raises(QueryError, match="no common text"):
         list(compare.by_firing(one.session, other.session))
+    with pytest.raises(QueryError, match="no common text"):
+        list(compare.by_documents(one.session, other.session))
 
 
 def write_decoder(case, rows):
@@ -142,3 +181,13 @@ def test_a_summary_counts_what_the_database_holds(pair):
     assert found.about["d_sae"] == N_FEATURES
     assert found.figures["alive"] == N_FEATURES - 1
     assert found.figures["specialists"] == sum(found.specialists.values())
+
+
+def test_a_summary_has_the_mean_score_of_the_labels_that_were_tested(case):
+    assert compare.summary(case.session).figures["label_score"] is None
+    for feature, label in ((1, "a"), (2, "b"), (3, "c"), (4, "d")):
+        labels.append(case.session, Label(feature=feature, label=label))
+    tests = [(1, "a", 0.9), (1, "a", 0.6), (2, "another", 0.1), (3, "c", 1.0), (4, "d", None)]
+    lines = (json.dumps({"feature": feature, "label": label, "score": score}) for feature, label, score in tests)
+    case.session.explanations_path.write_text("\n".join(lines) + "\n")
+    assert compare.summary(case.session).figures["label_score"] == pytest.approx((0.6 + 1.0) / 2)

@@ -1,5 +1,6 @@
 """The probe's counts on a small matrix of random numbers, against loops over it."""
 
+import dataclasses
 import json
 import math
 
@@ -48,6 +49,12 @@ def ask(matrix, level=5.0, **changes):
 def test_the_strongest_is_the_highest_single_value_with_its_text_and_token(matrix):
     peak = ask(matrix).strongest
     assert peak is not None and peak.value == matrix.max() == matrix[peak.text, peak.feature] and peak.token == " yes"
+
+
+def test_its_l0_is_counted_on_tokens_before_they_are_pooled(matrix):
+    assert ask(matrix).l0 == pytest.approx(sum(v > 0 for row in matrix for v in row) / (2 * N))
+    silent = [dataclasses.replace(coded(row), counted=np.zeros(3, dtype=np.bool_)) for row in np.zeros_like(matrix)]
+    assert ask(matrix, coded=silent).l0 is None
 
 
 def test_the_most_frequent_fire_on_the_most_texts(matrix):

@@ -28,13 +28,23 @@ def test_pages_are_written_whatever_the_strings_are(read, tmp_path, n):
     assert drawn.count(b" re") + drawn.count(b"\nf") > 0
 
 
+class Pages:
+    texts = ()
+
+    def savefig(self, page):
+        self.texts = [text.get_text() for text in page.texts]
+
+
+def test_a_feature_has_its_page_on_neuronpedia_on_paper(read):
+    pages = Pages()
+    sheet = pdf._Sheet(pages)
+    [told] = read(1).told
+    pdf._feature(sheet, told)
+    sheet.end()
+    assert f"https://www.neuronpedia.org/gpt2-small/6-res-jb/{told.card.feature}" in pages.texts
+
+
 def test_a_long_line_goes_on_in_the_next(read):
-    class Pages:
-        texts = ()
-
-        def savefig(self, page):
-            self.texts = [text.get_text() for text in page.texts]
-
     pages = Pages()
     sheet = pdf._Sheet(pages)
     words = "word " * 60

@@ -37,6 +37,21 @@ def test_signum_is_the_naive_one():
     torch.testing.assert_close(weights.detach(), naive)
 
 
+def test_adam_is_torchs_own_bit_for_bit_however_a_matrix_lies_in_memory():
+    start = torch.randn(5, 3)
+    transposed, plain = torch.nn.Parameter(start.T.contiguous().T), torch.nn.Parameter(start.clone())
+    [adam], theirs = optimizers.build("adam", [("w", transposed)], 0.1), torch.optim.Adam([plain], lr=0.1, fused=True)
+    for seed in range(4):
+        grad = torch.randn(5, 3, generator=torch.Generator().manual_seed(seed))
+        transposed.grad, plain.grad = grad.T.contiguous().T, grad
+        adam.step()
+        theirs.step()
+        assert torch.equal(transposed.detach(), plain.detach())
+        assert transposed.stride() == (1, 5)
+        assert torch.equal(transposed.grad, grad)
+        assert torch.equal(adam.state[transposed]["exp_avg"], theirs.state[plain]["exp_avg"])
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "signum", "muon"])
 def test_each_optimizer_learns_and_goes_on_bit_for_bit(optimizer):
     parts = {
