@@ -50,6 +50,7 @@ test-e2e:
 # outside, through a terminal. Nothing else should run beside it.
 bench: .venv-peers/.installed
 	.venv-peers/bin/python -m tests.benchmarks.training $(if $(README),--readme)
+	.venv-peers/bin/python -m tests.benchmarks.reading
 	$(PY) -m tests.benchmarks.steering
 	$(PY) -m tests.benchmarks.workbench
 	$(PY) -m tests.benchmarks.million

@@ -3,25 +3,23 @@
 import asyncio
 import contextlib
 import gc
-import importlib
 import os
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.filter import Monochrome, NoColor
 from textual.screen import Screen
-from textual.theme import Theme
 
 from core.analysis.stores import Stores
 from core.errors import SaeTuiError, SessionError
 from core.overview import Overview, Seen
 from core.session import Session
-from sae_tui import keys
+from sae_tui import keys, modes, themes
 from sae_tui.screens.page import Bench, Page
 from sae_tui.settings import Settings
 from sae_tui.state import State
@@ -39,29 +37,6 @@ COLLECT_AFTER = 20
 """Collections of the second generation, after which there is garbage worth one of the third."""
 WARM_S = 0.1
 """After this the first frame is there, and a person looks at it."""
-DARK = Theme(
-    name="sae-dark", dark=True, primary="#7aa2f7", secondary="#9d8cd6", accent="#e0af68", foreground="#c8cdd8",
-    background="#12141a", surface="#12141a", panel="#1d212b", success="#8cc265", warning="#e0af68", error="#f0717b",
-    boost="#1d212b", variables={"border": "#7aa2f7", "border-blurred": "#343b4b", "scrollbar": "#343b4b",
-    "scrollbar-background": "#12141a", "footer-background": "#12141a", "block-cursor-text-style": "bold",
-    "input-selection-background": "#3b4a6b", "text-muted": "#8b93a7", "text-disabled": "#5f6779"},
-)  # fmt: skip
-LIGHT = Theme(
-    name="sae-light", dark=False, primary="#2e5cb8", secondary="#6b4fb3", accent="#9a5b00", foreground="#23262e",
-    background="#fbfbf9", surface="#fbfbf9", panel="#ecece7", success="#2f7d32", warning="#9a5b00", error="#b3261e",
-    boost="#ecece7", variables={"border": "#2e5cb8", "border-blurred": "#c9c9c2", "scrollbar": "#c9c9c2",
-    "scrollbar-background": "#fbfbf9", "block-cursor-text-style": "bold", "input-selection-background": "#c9d8f5",
-    "text-muted": "#6a707c", "text-disabled": "#9a9fa9"},
-)  # fmt: skip
-
-
-IMAGES = "steer_image"
-"""The screen of the mode `steer` for a session of images."""
-
-
-def screen_of(mode: str, session: Session | None) -> str:
-    """The screen of a mode for a session: the mode's own name, but for Steer on images."""
-    return IMAGES if mode == "steer" and session is not None and session.reads_images else mode
 
 
 def _commands() -> Any:
@@ -72,6 +47,8 @@ def _commands() -> Any:
 
 class Workbench(Bench):
     """The application."""
+
+    MODES: ClassVar[dict[str, Any]] = modes.screens()
 
     CSS_PATH = "app.tcss"
     TITLE = "sae-tui"
@@ -100,7 +77,7 @@ class Workbench(Bench):
         names = {one.name: one.session for one in seen}
         session = session or names.get(str(kept.get("session"))) or next(iter(names.values()), None)
         # Not by a switch in `on_mount`, which would draw an empty screen and the first mode's twice.
-        first = screen_of(mode or (last if last in MODES else "runs"), session)
+        first = modes.screen_of(mode or (last if last in MODES else "runs"), session)
         self.DEFAULT_MODE = first  # pyright: ignore[reportAttributeAccessIssue]
         super().__init__()
         self.root, self.settings, self.state = root, settings, state
@@ -112,8 +89,8 @@ class Workbench(Bench):
         self._states = {seen.name: seen.observed.state for seen in self.seen}
         self.marked = {str(name) for name in kept.get("marked") or () if str(name) in names}
         # Before anything is styled: a theme that comes later styles and draws all of it again.
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
+        self.register_theme(themes.DARK)
+        self.register_theme(themes.LIGHT)
         self.stylesheet = ParsedOnce()
         self.theme = self.settings.theme
         self.stylesheet.set_variables(self.get_css_variables())
@@ -134,8 +111,7 @@ class Workbench(Bench):
 
     def _warm_up(self) -> None:
         """Import what the other modes need and open the database at hand, so that a first visit waits for neither."""
-        for mode in MODES:
-            importlib.import_module(f"sae_tui.screens.{screen_of(mode, self.session)}")
+        modes.warm(self.session)
         if self.session is not None and self.session.database_path.is_file():
             with contextlib.suppress(SaeTuiError):
                 self.stores.get(self.session)
@@ -219,11 +195,11 @@ class Workbench(Bench):
     @property
     def _mode(self) -> str:
         """Which of the five modes is at hand."""
-        return "steer" if self.current_mode == IMAGES else self.current_mode if self.current_mode in MODES else "runs"
+        return modes.mode_of(self.current_mode) or "runs"
 
     def _show(self, mode: str) -> None:
         """Go to a mode; where one is there, its screen looks at the session at hand."""
-        if screen_of(mode, self.session) != self.current_mode:
+        if modes.screen_of(mode, self.session) != self.current_mode:
             self.run_worker(self._to(mode))
         elif page := self._page():
             page.on_screen_resume()
@@ -252,7 +228,7 @@ class Workbench(Bench):
     async def _to(self, mode: str) -> None:
         if mode not in MODES:
             raise SessionError(f"there is no mode {mode!r}")
-        await self.switch_mode(screen_of(mode, self.session))
+        await self.switch_mode(modes.screen_of(mode, self.session))
 
     async def _on_mode(self, mode: str) -> None:
         if self.screen.is_modal:
@@ -358,45 +334,6 @@ class Workbench(Bench):
     def copy_to_clipboard(self, text: str) -> None:
         """OSC 52. Base64 keeps whatever is in the text from being more than text."""
         super().copy_to_clipboard(text.encode("utf-8", "replace").decode("utf-8"))
-
-
-def _modes() -> dict[str, Any]:
-    """Each mode's screen, imported on the first visit."""
-
-    def runs() -> Page:
-        from sae_tui.screens.runs import RunsPage
-
-        return RunsPage()
-
-    def train() -> Page:
-        from sae_tui.screens.train import TrainPage
-
-        return TrainPage()
-
-    def features() -> Page:
-        from sae_tui.screens.features import FeaturesPage
-
-        return FeaturesPage()
-
-    def steer() -> Page:
-        from sae_tui.screens.steer import SteerPage
-
-        return SteerPage()
-
-    def steer_image() -> Page:
-        from sae_tui.screens.steer_image import SteerImagePage
-
-        return SteerImagePage()
-
-    def sql() -> Page:
-        from sae_tui.screens.sql import SqlPage
-
-        return SqlPage()
-
-    return {"runs": runs, "train": train, "features": features, "steer": steer, IMAGES: steer_image, "sql": sql}
-
-
-Workbench.MODES = _modes()
 
 
 def open_workbench(
