@@ -6,7 +6,7 @@ they get in each document. Knows no torch.
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -134,8 +134,8 @@ def by_firing(one: Session, other: Session) -> Generator[Progress, None, Matches
     """
     yield Progress(phase=f"reading {one.name} and {other.name}")
     codes = together.codes(one, other)
-    sides = yield from _correlated(one, other, codes)
-    return Matches(one=one.name, other=other.name, by="firing", tokens=codes[0].tokens, **sides)
+    matches = yield from _correlated(one, other, codes, "firing")
+    return replace(matches, tokens=codes[0].tokens)
 
 
 def by_documents(one: Session, other: Session) -> Generator[Progress, None, Matches]:
@@ -146,17 +146,15 @@ def by_documents(one: Session, other: Session) -> Generator[Progress, None, Matc
     """
     yield Progress(phase=f"reading {one.name} and {other.name}")
     codes = together.strongest(one, other)
-    sides = yield from _correlated(one, other, codes)
-    return Matches(one=one.name, other=other.name, by="documents", documents=codes[0].tokens, **sides)
+    matches = yield from _correlated(one, other, codes, "documents")
+    return replace(matches, documents=codes[0].tokens)
 
 
-def _correlated(
-    one: Session, other: Session, codes: tuple[Code, Code]
-) -> Generator[Progress, None, dict[str, np.ndarray]]:
-    """For each feature of either code the one of the other with the largest correlation: fields of Matches."""
-    sides: dict[str, np.ndarray] = {}
+def _correlated(one: Session, other: Session, codes: tuple[Code, Code], by: By) -> Generator[Progress, None, Matches]:
+    """For each feature of either code the one of the other with the largest correlation."""
+    found: list[tuple[np.ndarray, np.ndarray]] = []
     names = (one.name, other.name)
-    for best_name, score_name, (mine, its) in (("best", "score", codes), ("back", "back_score", codes[::-1])):
+    for mine, its in (codes, codes[::-1]):
         best, score = np.full(len(mine.n), -1), np.full(len(mine.n), np.nan)
         for first, last in blocks(mine, its):
             yield Progress(phase=f"matching {names[0]} to {names[1]}", done=first, total=len(mine.n), unit="features")
@@ -164,9 +162,10 @@ def _correlated(
                 if len(pairs.other):
                     at = np.lexsort((pairs.other, -pairs.pearson))[0]
                     best[feature], score[feature] = pairs.other[at], pairs.pearson[at]
-        sides |= {best_name: best, score_name: score}
+        found.append((best, score))
         names = names[::-1]
-    return sides
+    (best, score), (back, back_score) = found
+    return Matches(one=one.name, other=other.name, by=by, best=best, score=score, back=back, back_score=back_score)
 
 
 def followed(feature: int, chain: Sequence[Matches]) -> list[tuple[int, float]]:
