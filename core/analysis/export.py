@@ -88,7 +88,7 @@ class Export:
             names = distinct([str(d[0]) for d in cursor.description or []])
             batches = self._batches(cursor)
             if format == "csv":
-                writer = csv.writer(file, lineterminator="\n")
+                writer = csv.writer(_Lines(file))
                 writer.writerow(names)
                 for done, rows in batches:
                     writer.writerows([_cell(value) for value in row] for row in rows)
@@ -153,6 +153,19 @@ def distinct(names: Sequence[str]) -> list[str]:
         others = (f"{name}_{i}" for i in itertools.count(1))
         found.append(next(one for one in itertools.chain([name], others) if one not in found))
     return found
+
+
+class _Lines:
+    """What takes csv's rows, which end as RFC 4180 has it, and ends them as lines do here.
+
+    Told to end them so itself, csv leaves a text with a carriage return in it without quotes, and readers tear its row.
+    """
+
+    def __init__(self, file: Writes) -> None:
+        self._file = file
+
+    def write(self, row: str, /) -> object:
+        return self._file.write(row.removesuffix("\r\n") + "\n")
 
 
 def _read(reader: Any) -> Iterator[Any]:

@@ -5,6 +5,7 @@ import io
 import json
 import threading
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
@@ -43,6 +44,17 @@ def test_every_format_holds_the_rows_a_query_has(case, tmp_path, small_batches):
     table = pq.read_table(path)
     assert list(zip(*(column.to_pylist() for column in table.columns), strict=True)) == expected
     assert len(progress) > 1 and progress[-1].done == len(expected)
+
+
+def test_a_csv_with_every_kind_of_line_end_in_its_texts_is_read_as_it_was_written(case, tmp_path):
+    texts = ["say\rthen", "a\r\nb", "a\nb", "\r", 'quote " and\r', "comma, here", "plain"]
+    rows = ", ".join(f"({i}, '{text}')" for i, text in enumerate(texts))
+    path, _ = exported(case, tmp_path, f"SELECT * FROM (VALUES {rows}) t(i, text)", "csv")
+    written = path.read_bytes()
+    assert written.startswith(b"i,text\n") and written.endswith(b"6,plain\n")
+    assert [row[1] for row in csv.reader(path.open(newline=""))][1:] == texts
+    read = duckdb.sql(f"FROM read_csv('{path}', all_varchar=true) ORDER BY i").fetchall()
+    assert [text for _, text in read] == texts
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
