@@ -103,7 +103,7 @@ def lines(session: Session) -> Iterator[str]:
     """The session's labels as they are exported: a JSON object a line, by feature; what says nothing is left out."""
     for _, label in sorted(read(session).items()):
         if label.label or label.note or label.tags or label.starred:
-            yield json.dumps(asdict(label), ensure_ascii=False)
+            yield json.dumps(asdict(label))
 
 
 def from_lines(text: Iterable[str], *, source: str) -> Iterator[Label]:
@@ -117,8 +117,11 @@ def from_lines(text: Iterable[str], *, source: str) -> Iterator[Label]:
             continue
         try:
             value = json.loads(line)
-            feature = int(value.get("feature", value.get("index")))
-        except (ValueError, TypeError, AttributeError) as error:
+            said = value.get("feature", value.get("index"))
+            feature = int(said)
+            if feature < 0 or feature != float(said) or isinstance(said, bool):
+                raise ValueError(said)
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise UsageError(
                 f"line {number} is no label", hint='each is as {"feature": 12, "label": "months"}'
             ) from error
@@ -127,6 +130,7 @@ def from_lines(text: Iterable[str], *, source: str) -> Iterator[Label]:
             feature=feature, label=str(value.get("label") or value.get("description") or ""),
             note=str(value.get("note") or ""), tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
             starred=value.get("starred") is True, source=str(value.get("source") or source),
+            at=str(value.get("at") or _now()),
         )  # fmt: skip
 
 

@@ -19,8 +19,8 @@ from core.steering.interventions import Intervention
 from core.steering.request import GREEDY, GenerationRequest
 from core.steering.transcript import Transcript
 from sae_tui.commands.output import as_json, cell
-from sae_tui.commands.runs import foreground
 from sae_tui.commands.steer import generated, side_by_side
+from sae_tui.commands.work import foreground
 from sae_tui.commands.workbench import require_terminal, workbench
 from sae_tui.text import lit, safe
 

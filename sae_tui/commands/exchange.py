@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from core.errors import SaeTuiError, SessionError
-from sae_tui.commands import runs
+from sae_tui.commands import runs, work
 from sae_tui.commands.output import add_set, as_json, finished, session_of
 from sae_tui.text import safe
 
@@ -22,6 +22,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         "REPO:FOLDER on the hub; RELEASE/ID where sae-lens is installed",
     )  # fmt: skip
     verb.add_argument("--as", dest="name", required=True, metavar="NAME", help="the session's name")
+    verb.add_argument("--then-all", action="store_true", help="then evaluate and analyse it, with one model")
+    verb.add_argument("--detach", action="store_true", help="with --then-all: do that in a process of its own")
     add_set(verb)
     verb.set_defaults(run=import_)
 
@@ -36,7 +38,12 @@ def import_(args: argparse.Namespace) -> int:
     """`sae-tui import`."""
     from core import importing
 
-    finished(importing.import_sae(args.sessions, args.source, args.name, args.settings))
+    session = finished(importing.import_sae(args.sessions, args.source, args.name, args.settings))
+    verbs = work.after(args, session)
+    if verbs and args.detach:
+        work.detached(session, verbs)
+    elif verbs and (code := work.foreground(session, verbs, keep=True)):
+        return code
     return runs.show(args)
 
 

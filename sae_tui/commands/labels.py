@@ -10,11 +10,12 @@ from pathlib import Path
 from core import labels
 from core.analysis import explain, naming
 from core.analysis.store import Store
-from core.errors import UsageError
+from core.errors import SaeTuiError, UsageError
 from core.labels import Label
 from core.records import Progress
 from core.session import Session
 from sae_tui.commands.output import as_json, session_of, table, watched
+from sae_tui.text import safe
 
 KEY = "SAE_TUI_LLM_KEY"
 """Of the environment: what opens the address; never written anywhere."""
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """`sae-tui labels`."""
     session = session_of(args)
     if args.export:
-        _export(session, args.export)
+        _export(args, session)
     elif args.given:
         _added(args, session, _read(args.given), "imported")
     elif args.propose:
@@ -63,13 +64,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _export(session: Session, to: str) -> None:
-    text = "".join(f"{line}\n" for line in labels.lines(session))
-    if to == "-":
+def _export(args: argparse.Namespace, session: Session) -> None:
+    found = list(labels.lines(session))
+    text = "".join(f"{line}\n" for line in found)
+    if args.export == "-":
         sys.stdout.write(text)
+        return
+    try:
+        Path(args.export).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SaeTuiError(f"{args.export} cannot be written", hint=str(error)) from error
+    if args.json:
+        as_json({"file": args.export, "labels": len(found)})
     else:
-        Path(to).write_text(text, encoding="utf-8")
-        print(f"{text.count(chr(10)):,} labels are in {to}")
+        print(f"{len(found):,} labels are in {safe(args.export)}")
 
 
 def _read(path: str) -> list[Label]:
@@ -77,7 +85,8 @@ def _read(path: str) -> list[Label]:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read", hint=str(error)) from error
-    return list(labels.from_lines(text.splitlines(), source=Path(path).name))
+    # not `splitlines`, which also parts a line where a label holds U+2028 or U+0085
+    return list(labels.from_lines(text.split("\n"), source=Path(path).name))
 
 
 def _added(args: argparse.Namespace, session: Session, new: Sequence[Label], how: str) -> None:

@@ -1,9 +1,7 @@
 """Verbs of a session's life: train, resume, clone, stop, logs, ls, show, rm."""
 
 import argparse
-import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,8 @@ from core import config as configs
 from core import continuing, jobs
 from core.errors import SessionError, UsageError
 from core.session import Session, free_name, listing
-from sae_tui.commands.output import add_set, as_json, figures, session_of, table, watched
+from sae_tui.commands import work
+from sae_tui.commands.output import add_set, as_json, figures, session_of, table
 from sae_tui.text import age, safe, size
 
 
@@ -101,17 +100,10 @@ def _trained(args: argparse.Namespace, session: Session, *, keep: bool = False) 
     """Train the session, here or in a process of its own, and what `--then-all` asks for besides."""
     if args.detach:
         return _started(args, session)
-    code = foreground(session, ("train", *_after(args, session)), keep=keep)
+    code = work.foreground(session, ("train", *work.after(args, session)), keep=keep)
     if code == 0 or args.json:
         _show(args, session)
     return code
-
-
-def _after(args: argparse.Namespace, session: Session) -> list[jobs.Verb]:
-    """What `--then-all` asks for besides the training; activations without a text cannot be analysed."""
-    if not args.then_all:
-        return []
-    return ["evaluate"] if session.config().training.source else ["evaluate", "analyze"]
 
 
 def clone(args: argparse.Namespace) -> int:
@@ -134,58 +126,9 @@ def clone(args: argparse.Namespace) -> int:
     return 0
 
 
-def foreground(session: Session, verbs: Sequence[jobs.Verb], *, measure: bool = False, keep: bool = False) -> int:
-    """Do the verbs in this process; a session whose training could not even begin is removed again, unless `keep`.
-
-    `measure` is as `flow.stages` takes it.
-    """
-    try:
-        from core import flow, several
-
-        if several.wanted(session.config()) > 1:
-            return _followed(session, verbs)
-        for _ in watched(jobs.chain(session, verbs, flow.stages(session, measure=measure))):
-            pass
-    except UsageError:
-        if not keep and not session.checkpoints_dir.exists():
-            session.delete()
-        raise
-    return _ended(session)
-
-
-def _followed(session: Session, verbs: Sequence[jobs.Verb]) -> int:
-    """Do the verbs in several processes, and show what they print; whatever would end this process stops them."""
-    before = {signum: signal.signal(signum, signal.default_int_handler) for signum in jobs.SIGNALS}
-    try:
-        process = jobs.start(session, verbs[0], [word for verb in verbs[1:] for word in ("--then", verb)])
-        try:
-            for line in jobs.follow(session, 1):
-                sys.stderr.write(f"{safe(line)}\n")
-        except KeyboardInterrupt:
-            jobs.stop(session)
-        process.wait()
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-    return _ended(session)
-
-
-def _ended(session: Session) -> int:
-    """The exit code of the job that has just ended here, after a word on what a stopped one leaves."""
-    if session.observed().state == "stopped":
-        kept = "nothing to keep"
-        if session.checkpoints_dir.exists():
-            kept = f"a checkpoint is in {session.checkpoints_dir}"
-        if session.resumable():
-            kept += f"; `sae-tui resume {session.name}` goes on from it"
-        sys.stderr.write(f"sae-tui: stopped; {safe(kept)}\n")
-        return 130
-    return 0 if session.observed().state == "done" else 1
-
-
 def _started(args: argparse.Namespace, session: Session) -> int:
     """Train the session, and what `--then-all` asks for besides, in a process of its own."""
-    jobs.start(session, "train", [word for verb in _after(args, session) for word in ("--then", verb)])
+    work.detached(session, ("train", *work.after(args, session)))
     if args.json:
         as_json(session.summary())
     else:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,13 @@ from core import jobs, sweep
 from core.analysis import compare
 from core.errors import UsageError
 from core.session import Session
-from sae_tui.commands.output import add_set, as_json, table, watched
+from sae_tui.commands.output import add_set, as_json, table
+from sae_tui.commands.work import STOPPED, foreground
+
+BY = "specialists_by_category"
+"""What of a row is no cell of the table, but a table of its own."""
+CATEGORIES = 10
+"""Of that, those with the most specialists."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -71,29 +78,42 @@ def done(args: argparse.Namespace, found: Sequence[sweep.Member]) -> int:
         if not verbs:
             continue
         sys.stderr.write(f"{number} of {len(sessions)}: {session.name}\n")
-        for _ in watched(jobs.chain(session, verbs, flow.stages(session, load=load))):
-            pass
-        if session.status().state == "stopped":
-            sys.stderr.write(f"the {args.verb} is stopped; the same command goes on with it\n")
-            return 130
+        if code := foreground(session, verbs, keep=True, load=load):
+            ended = "is stopped" if code == STOPPED else f"ends with {session.name}, which failed"
+            sys.stderr.write(f"the {args.verb} {ended}; the same command goes on with it\n")
+            return code
     rows = sweep.results(args.sessions, found)
     if args.analyze:
         rows = [{**row, **_interpretability(s)} for row, s in zip(rows, sessions, strict=True)]
     if args.json:
         as_json(rows)
         return 0
-    columns = list(dict.fromkeys(name for row in rows for name in row if name != "best"))
+    columns = list(dict.fromkeys(name for row in rows for name in row if name not in ("best", BY)))
     text = ["name", *(name for member in found for name in member.varied)]
     drawn = (["*" if row["best"] else "", *(_percent(c, row.get(c)) for c in columns)] for row in rows)
     table(["", *(PERCENT.get(c, c) for c in columns)], drawn, left=["", *text])
+    if args.analyze:
+        _specialists(rows)
     print("\n* no other has a lower FVU at the same L0 or less; in the workbench: space marks runs, d compares them")
     return 0
 
 
 def _interpretability(session: Session) -> dict[str, Any]:
-    """What its feature database says of how plain its features are: medians, a count and a share over all features."""
-    found = compare.summary(session).figures
-    return {name: found[name] for name in ("token_entropy", "category_entropy", "specialists", "duplicate_share")}
+    """How plain its features are, by its database: medians, counts, a share, and the mean score of tested labels."""
+    found = compare.summary(session)
+    names = ("token_entropy", "category_entropy", "specialists", "duplicate_share", "label_score")
+    return {**{name: found.figures[name] for name in names}, BY: found.specialists}
+
+
+def _specialists(rows: Sequence[dict[str, Any]]) -> None:
+    most = Counter[str]()
+    for row in rows:
+        most |= Counter(row[BY])
+    names = [category for category, _ in most.most_common(CATEGORIES)]
+    if names:
+        print("\nspecialists by category")
+        counts = ([name, *(row[BY].get(name, 0) for row in rows)] for name in names)
+        table(["", *(row["name"] for row in rows)], counts, left=[""])
 
 
 PERCENT = {"sparsity": "sparsity %", "duplicate_share": "duplicates %"}

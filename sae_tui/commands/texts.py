@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 
 from core.analysis.described import described
 from core.analysis.given import Given, gathered
@@ -16,7 +17,7 @@ from core.session import Session
 from core.storage import read_json
 from sae_tui.commands.output import as_json, finished, session_of, table
 from sae_tui.text import figure, lit, safe, shortened, token
-from sae_tui.widgets.scales import bar
+from sae_tui.widgets.scales import bar, bins
 
 RANKS = ("activation", "direct", "gradient", "ablation")
 STRONG = "what is strong: 5 (raw units) or 0.5x (times the feature's own p99; default: the session's analysis.strong)"
@@ -24,6 +25,8 @@ NAME_WIDTH = 20
 """Cells for what a feature is called."""
 BAR = 40
 """Cells of a bar that is full."""
+BINS = 8
+"""Parts that numbers of active features are counted in, at most."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -254,10 +257,21 @@ def reading_lines(readings: Iterable[TextReading]) -> Iterator[str]:
 
 
 def _bars(reading: TextReading) -> Iterator[str]:
-    """How dense its activations are, how sparse their code is."""
+    """How dense its activations are, how sparse their code is, and on how many tokens how many features fire."""
+    if reading.x_nonzero is None or reading.z_nonzero is None:
+        return
+    yield ""
     for name, share in (("x", reading.x_nonzero), ("z", reading.z_nonzero)):
-        if share is not None:
-            yield f"{name:>11}  {bar(share, BAR)}  {share:.2%} not 0"
+        yield f"{name:>11}  {bar(share, BAR)}  {share:.2%} not 0"
+    counts = reading.active
+    yield (
+        f"{'active':>11}  min {min(counts)}, median {median(counts):g}, max {max(counts)} features on each of "
+        f"{len(counts):,} tokens"
+    )
+    parts = bins(counts, BINS)
+    most = max(n for _, n in parts)
+    for name, n in parts:
+        yield f"{name:>11}  {bar(n / most, BAR)}  {n:,} {'token' if n == 1 else 'tokens'}"
 
 
 def _unlit(reading: TextReading) -> str:

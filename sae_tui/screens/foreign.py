@@ -1,30 +1,27 @@
 """An SAE that somebody else trained: a form for where it is, filled in from what its files tell, and its import."""
 
+import asyncio
 import re
 import shlex
 import textwrap
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
 
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
 
-from core import jobs, model_facts
+from core import model_facts
 from core.errors import RunError
 from core.sae import registry
 from core.session import Session, free_name
 from sae_tui.screens import draft
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.draft import NAME, THEN
-from sae_tui.screens.foreign_draft import ENTRIES, HOOK, MODEL, SETTINGS, SOURCE, Import, Looked, told_by
+from sae_tui.screens.foreign_draft import ENTRIES, HOOK, MODEL, SETTINGS, SOURCE, Looked, imported, told_by
 from sae_tui.screens.page import Page
 from sae_tui.text import safe
 from sae_tui.widgets.form import Form, Row
 from sae_tui.widgets.rows import Rows
-
-if TYPE_CHECKING:
-    import subprocess
 
 
 class ForeignPage(Page):
@@ -46,8 +43,8 @@ class ForeignPage(Page):
         """Rows that a person has filled in."""
         self._looked = Looked(found=None, wrong={}, doubts={})
         self._starting = False
-        self._imported_as = ""
-        self._import: Import | None = None
+        self._here: Session | None = None
+        """What was imported, until it is opened."""
 
     def body(self) -> Iterator[Widget]:
         """The form, what it says of a row, and what was found."""
@@ -77,7 +74,8 @@ class ForeignPage(Page):
         texts = self._texts
         settings = [f"{name}={texts[name]}" for name in SETTINGS if texts[name]]
         words = ["--sessions", str(self.app.root), "import", texts[SOURCE], "--as", texts[NAME]]
-        return words + [word for setting in settings for word in ("--set", setting)]
+        words += [word for setting in settings for word in ("--set", setting)]
+        return words + (["--then-all", "--detach"] if texts[THEN].startswith("evaluate") else [])
 
     def on_form_changed(self, event: Form.Changed) -> None:
         """Look at it; another source tells of another model."""
@@ -192,51 +190,33 @@ class ForeignPage(Page):
         """Import it, or say what is wrong."""
         if self._starting:
             return
-        root, texts, words = self.app.root, self._texts, self._words()
+        self._starting = True
+        self._say()
+        # The application's worker, not the form's: what it comes to is told also where the form is left.
+        self.app.run_worker(self._import(self._texts, self._words()))
 
-        def start() -> Import:
-            looked = Looked.at(root, texts, {*SETTINGS, NAME})
+    async def _import(self, texts: Mapping[str, str], words: Sequence[str]) -> None:
+        try:
+            looked = await asyncio.to_thread(Looked.at, self.app.root, texts, {*SETTINGS, NAME})
             if not texts[SOURCE] or looked.wrong:
                 raise RunError("; ".join(looked.wrong.values()) or "nothing to import: type where the SAE is")
-            return Import(words)
-
-        self._starting, self._imported_as = True, texts[NAME]
-        self._say()
-        self.background(start, self._started, group="start", failed=self._failed)
-
-    def _started(self, running: Import) -> None:
-        self._import = running
-        self.app.started.append(running.process)
+            await imported(words)
+        except Exception as error:
+            self._starting = False
+            if not self._goes:
+                self._say()
+            self.app.complain(error)
+            return
+        self.app.say(f"{texts[NAME]} is here")
+        self._here = Session(self.app.root / texts[NAME])
+        self.app.tick()
 
     def clock(self) -> None:
-        """See whether the import has ended."""
-        error = self._import.ended() if self._import else None
-        if error is None:
-            return
-        self._import = None
-        if error:
-            self._failed(RunError(error))
-        else:
-            self._imported(Session(self.app.root / self._imported_as))
-
-    def _failed(self, error: Exception) -> None:
-        self._starting = False
-        self._say()
-        self.app.complain(error)
-
-    def _imported(self, session: Session) -> None:
-        self.app.say(f"{session.name} is here")
-        self.app.open_session(session)
-        if self._texts[THEN].startswith("evaluate"):
-            self.background(
-                lambda: jobs.start(session, "evaluate", ("--then", "analyze")), self._measured, group="then"
-            )
-        else:
+        """Go to what is here now; not before this form is the screen at hand again."""
+        if self._here is not None:
+            session, self._here = self._here, None
+            self.app.open_session(session)
             self.action_leave()
-
-    def _measured(self, process: "subprocess.Popen[bytes]") -> None:
-        self.app.started.append(process)
-        self.action_leave()
 
     def action_leave(self) -> None:
         """Leave it; an import that runs goes on."""

@@ -3,6 +3,7 @@
 Knows no widget. `Looked.at` reads small files, and sae-lens' list the first time, which takes a second.
 """
 
+import asyncio
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from core import child, model_facts
-from core.errors import ModelError, SaeTuiError
+from core.errors import ModelError, RunError, SaeTuiError
 from core.processing import Processing
 from core.sae import facts
 from sae_tui.screens import draft
@@ -22,6 +23,8 @@ from sae_tui.widgets.form import Entry
 SOURCE, MODEL, HOOK, PROCESSING = "source", "model.name", "model.hook", "model.processing"
 SETTINGS = (MODEL, HOOK, PROCESSING, "corpus.name")
 """The rows that are fields of a configuration."""
+LOOK_S = 0.2
+"""Seconds between two looks at whether an import has ended."""
 ENTRIES = (
     Entry(name=SOURCE, label="the SAE", note="a folder, a file, REPO:FOLDER or RELEASE/ID",
           help="Where it is: a folder or a file of SAELens, sparsify, dictionary_learning or Gemma Scope, or tensors "
@@ -91,23 +94,16 @@ def told_by(found: facts.SaeFacts | None) -> dict[str, str]:
     return {name: text for name, text in told.items() if text}
 
 
-class Import:
-    """`sae-tui import` in a process of its own, which outlives the workbench."""
-
-    def __init__(self, words: Sequence[str]) -> None:
-        with tempfile.NamedTemporaryFile(delete=False) as said:
-            self._said = Path(said.name)
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "sae_tui", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=said, start_new_session=True, env=child.environment(),
-            )  # fmt: skip
-
-    def ended(self) -> str | None:
-        """What went wrong, empty where nothing did; None while it goes on. Not to be asked again then."""
-        if self.process.poll() is None:
-            return None
-        lines = self._said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        self._said.unlink()
-        if not self.process.returncode:
-            return ""
-        return (lines or ["it ended without a word"])[-1].removeprefix("sae-tui: ")
+async def imported(words: Sequence[str]) -> None:
+    """`sae-tui WORDS` in a process of its own, which goes on if this is cancelled. Raises RunError where it fails."""
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "sae_tui", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=said, start_new_session=True, env=child.environment(),
+        )  # fmt: skip
+        while process.poll() is None:
+            await asyncio.sleep(LOOK_S)
+        said.seek(0)
+        lines = said.read().decode("utf-8", "replace").strip().splitlines()
+    if process.returncode:
+        raise RunError((lines or ["it ended without a word"])[-1].removeprefix("sae-tui: "))

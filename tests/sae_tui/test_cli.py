@@ -245,6 +245,27 @@ def test_plain_tensors_are_imported_with_what_they_do_not_say_and_evaluated(cli,
     assert cli("rm", "plain", "--yes")[0] == 0
 
 
+def test_an_import_is_followed_by_what_is_asked_for_here_or_in_a_process_of_its_own(
+    cli, trained, toy_values, tmp_path, monkeypatch
+):
+    from core import jobs
+
+    assert cli("export", "toy", tmp_path / "out")[0] == 0
+    settings = [f"corpus.name={toy_values['corpus']['name']}"]
+    settings += [f"{part}.{k}={v}" for part in ("evaluation", "analysis") for k, v in toy_values[part].items()]
+    words = [word for setting in settings for word in ("--set", setting)]
+    code, out, err = cli("import", tmp_path / "out", "--as", "here", "--then-all", "--json", *words)
+    said = json.loads(out)
+    assert code == 0 and said["evaluation"]["fvu"] and said["has_features"] and said["state"] == "done", err
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda session, *given: started.append((session.name, *given)))
+    assert cli("import", tmp_path / "out", "--as", "beside", "--then-all", "--detach", *words)[0] == 0
+    assert started == [("beside", "evaluate", ["--then", "analyze"])]
+    assert cli("import", tmp_path / "out", "--as", "alone", "--detach", *words)[0] == 0 and len(started) == 1
+    for name in ("here", "beside", "alone"):
+        assert cli("rm", name, "--yes")[0] == 0
+
+
 def test_an_sae_is_imported_by_name_from_the_hub(cli, trained, toy_values, tmp_path, monkeypatch):
     import huggingface_hub
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import psutil
 import pytest
 from textual.events import Paste
 
@@ -43,6 +44,11 @@ async def typed(pilot, name: str, text: str) -> None:
     await pilot.press("end", "ctrl+u")
     form.post_message(Paste(text))
     await until(lambda: form.value(name) == text)
+
+
+def child_of(name: str) -> bool:
+    """Whether an import under this name runs as a child of this process."""
+    return any({"import", name} <= set(child.cmdline()) for child in psutil.Process().children())
 
 
 def told(page: ForeignPage) -> str:
@@ -104,39 +110,75 @@ async def test_the_list_of_sae_lens_is_gone_through_where_it_is_installed(
         assert page._form.value(MODEL) == "gpt2-small" and page._form.value(HOOK) == "blocks.8.hook_resid_pre"
 
 
-@pytest.mark.asyncio
-async def test_it_is_imported_in_a_process_of_its_own_and_then_evaluated(
-    sessions_root, workbench, tmp_path, monkeypatch
-):
+@pytest.fixture
+def theirs(toy_values, tmp_path) -> Path:
+    """An SAE of the tiny Llama, as sae-lens writes one."""
     from core.sae import files
     from core.sae.topk import TopK
 
-    started = []
+    model = toy_values["model"]
+    folder = tmp_path / "theirs"
+    files.save(TopK(32, 96, 8), folder, {"model_name": model["name"], "hook_name": model["hook"]})
+    return folder
 
-    class Ended:
-        def poll(self) -> int:
-            return 0
 
-    def start(session, verb, args=()):
-        started.append((session.name, verb, *args))
-        return Ended()
-
-    monkeypatch.setattr(jobs, "start", start)
-    metadata = {"model_name": "smollm2", "hook_name": "blocks.3.hook_resid_pre"}
-    files.save(TopK(576, 600, 8), tmp_path / "theirs", metadata)
+@pytest.mark.asyncio
+async def test_it_is_imported_in_a_process_of_its_own_and_opened(sessions_root, workbench, theirs, toy_values):
     app = workbench(sessions_root)
     async with app.run_test(size=(80, 24)) as pilot:
         page = await opened(pilot)
-        await typed(pilot, SOURCE, str(tmp_path / "theirs"))
+        await typed(pilot, SOURCE, str(theirs))
         await typed(pilot, NAME, "borrowed")
-        await until(lambda: page._form.value(MODEL) == "smollm2")
-        assert page._form.value(THEN) == "evaluate and analyse"
+        await until(lambda: page._form.value(MODEL) == toy_values["model"]["name"])
+        assert page._form.value(THEN) == "evaluate and analyse" and page._words()[-2:] == ["--then-all", "--detach"]
+        page._form.go_to(page._form.row(THEN))
+        await pilot.press("right")
+        await until(lambda: page._form.value(THEN) == "nothing more" and "--then-all" not in page._words())
         await pilot.press("ctrl+s")
         await until(lambda: "importing" in told(page))
         await until(lambda: isinstance(app.screen, RunsPage))
         session = Session(sessions_root / "borrowed")
-        assert session.config().model.hook == "blocks.3.hook_resid_pre" and session.config().sae.d_sae == 600
-        assert started == [("borrowed", "evaluate", "--then", "analyze")] and app.session.name == "borrowed"
+        assert session.config().model.hook == toy_values["model"]["hook"] and session.config().sae.d_sae == 96
+        assert app.session.name == "borrowed" and not session.status().job
+
+
+@pytest.mark.asyncio
+async def test_what_follows_an_import_comes_though_the_form_is_left_and_the_workbench_quit(
+    sessions_root, workbench, theirs, toy_values
+):
+    app = workbench(sessions_root)
+    session = Session(sessions_root / "borrowed")
+    async with app.run_test(size=(100, 30)) as pilot:
+        page = await opened(pilot)
+        await typed(pilot, SOURCE, str(theirs))
+        await typed(pilot, "corpus.name", toy_values["corpus"]["name"])
+        await typed(pilot, NAME, "borrowed")
+        await until(lambda: page._form.value(MODEL) == toy_values["model"]["name"] and "ready" in told(page))
+        await pilot.press("ctrl+s")
+        await until(lambda: child_of("borrowed"), "no import was started")
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, RunsPage))
+        assert not session.path.exists()
+    await until(lambda: session.status().job, "nothing followed the import")
+    try:
+        await until(lambda: session.evaluation() and session.status().job == "analyze")
+    finally:
+        if session.observed().active:
+            jobs.stop(session)
+
+
+@pytest.mark.asyncio
+async def test_an_import_whose_form_was_left_is_told_of(sessions_root, workbench, tmp_path):
+    app = workbench(sessions_root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        page = await opened(pilot)
+        await typed(pilot, SOURCE, str(folder_of(tmp_path / "theirs" / "torn")))
+        await until(lambda: "ready" in told(page))
+        await pilot.press("ctrl+s")
+        await until(lambda: "importing" in told(page))
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, RunsPage))
+        await until(lambda: any("sae_weights.safetensors is missing" in n.message for n in app._notifications))
 
 
 @pytest.mark.asyncio

@@ -23,20 +23,46 @@ def called(case, capsys, *words, code=0):
     return capsys.readouterr()
 
 
-def test_what_is_exported_can_be_imported_elsewhere(case, make_case, capsys, tmp_path):  # noqa: F811
-    labels.change(case.session, 3, label="a → b", note="n", tags=("x", "y"), starred=True)
+@pytest.fixture
+def other(make_case):  # noqa: F811
+    """Another session, of as many features as `case`."""
+    case = make_case(1, name="other")
+    case.build()
+    case.session.config_path.write_text(config.example())
+    return case
+
+
+def test_what_is_exported_can_be_imported_elsewhere(case, other, capsys, tmp_path):
+    labels.append(case.session, Label(feature=3, label="a → b", note="n", tags=("x", "y"), at="2020-01-31T12:00:00Z"))
     labels.change(case.session, 4, label="gone")
     labels.change(case.session, 4, label="")
+    labels.change(case.session, 5, starred=True)
     file = tmp_path / "labels.jsonl"
-    assert "1 labels are in" in called(case, capsys, "--export", str(file)).out
-    other = make_case(1, name="other")
-    other.build()
-    other.session.config_path.write_text(config.example())
-    assert "1 labels imported" in called(other, capsys, "--import", str(file)).out
-    assert labels.read(other.session)[3] == labels.read(case.session)[3] or (
-        labels.read(other.session)[3].label == "a → b" and labels.read(other.session)[3].tags == ("x", "y")
-    )
-    assert json.loads(called(case, capsys, "--export", "-").out)["label"] == "a → b"
+    assert "2 labels are in" in called(case, capsys, "--export", str(file)).out
+    assert "2 labels imported" in called(other, capsys, "--import", str(file)).out
+    kept = labels.read(case.session)
+    assert labels.read(other.session) == {feature: kept[feature] for feature in (3, 5)}
+    said = json.loads(called(case, capsys, "--export", str(file), "--json").out)
+    assert said == {"file": str(file), "labels": 2}
+    assert "cannot be written" in called(case, capsys, "--export", str(tmp_path / "none" / "file"), code=1).err
+
+
+def test_whatever_a_label_holds_comes_through_a_file_and_reaches_no_terminal_raw(case, other, capsys, tmp_path):
+    text = '日本 \u2028 \x85 \n \r "q" \x1b[2J \x9b \u202e \ud800 \x00'
+    labels.change(case.session, 3, label=text, note=text, tags=(text,))
+    file = tmp_path / "labels.jsonl"
+    called(case, capsys, "--export", str(file))
+    called(other, capsys, "--import", str(file))
+    assert labels.read(other.session) == labels.read(case.session)
+    assert called(case, capsys, "--export", "-").out.removesuffix("\n").isprintable()
+
+
+def test_labels_of_features_that_cannot_be_are_refused_whole(case, capsys, tmp_path):
+    file = tmp_path / "labels.jsonl"
+    for feature in ("-1", "2.5", "true", "Infinity", "NaN", "null"):
+        file.write_text(f'{{"feature": 1, "label": "x"}}\n{{"feature": {feature}, "label": "y"}}\n')
+        assert "line 2 is no label" in called(case, capsys, "--import", str(file), code=2).err
+    assert not labels.read(case.session)
 
 
 def test_explanations_of_neuronpedia_are_labels(case, capsys, tmp_path):

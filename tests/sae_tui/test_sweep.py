@@ -5,6 +5,7 @@ import json
 import pytest
 
 from core import config, flow, sweep
+from core.analysis import compare
 from core.session import Session
 from sae_tui.cli import run
 
@@ -61,6 +62,39 @@ def test_a_study_compares_all_architectures_at_one_l0_and_goes_on(tmp_path, toml
     )
     assert run(["--sessions", str(root), "study", "activation"]) == 2
     assert "study takes a configuration file or --preset" in capsys.readouterr().err
+
+
+def test_each_run_is_trained_in_as_many_processes_as_its_configuration_says(tmp_path, toml, capsys):
+    root = tmp_path / "sessions"
+    words = ["--name", "two", "--grid", "sae.k=4,8", "--set", "training.devices=2"]
+    arguments = ["--sessions", str(root), "sweep", str(toml), *words, "--json"]
+    code = run(arguments)
+    out, err = capsys.readouterr()
+    assert code == 0 and [row["fvu"] is not None for row in json.loads(out)] == [True, True], err
+    for name in ("two-k4", "two-k8"):
+        [kept] = Session(root / name).checkpoints_dir.glob("*/training.json")
+        assert json.loads(kept.read_text())["parts"]["ranks"] == {"world": 2}
+    assert err.count("2 of 2: two-k8") == 1
+    code = run([*arguments[:-1], "--set", "training.batch_activations=255", "--name", "odd"])
+    err = capsys.readouterr().err
+    assert code and "cannot be divided among 2 processes" in err and "odd-k4, which failed; the same command" in err
+    assert "2 of 2" not in err
+
+
+def test_an_analysed_sweep_tells_how_plain_features_are_and_the_specialists_of_each_category(tmp_path, toml, capsys):
+    root = tmp_path / "sessions"
+    words = ["--sessions", str(root), "sweep", str(toml), "--grid", "sae.k=4,8", "--analyze"]
+    assert run(words) == 0
+    out = capsys.readouterr().out
+    assert run([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    for row in rows:
+        found = compare.summary(Session(root / row["name"]))
+        assert row["specialists_by_category"] == found.specialists and row["label_score"] is None
+        assert row["specialists"] == sum(found.specialists.values())
+        assert row["token_entropy"] == found.figures["token_entropy"]
+    named = {category for row in rows for category in row["specialists_by_category"]}
+    assert named and "specialists by category" in out and all(category in out for category in named)
 
 
 def test_a_stopped_sweep_goes_on_where_it_was(tmp_path, toml, capsys, monkeypatch):
