@@ -73,7 +73,10 @@ def condition(connection: duckdb.DuckDBPyConnection, table: str, where: str) -> 
         _kind(connection, f"SELECT * FROM {table} WHERE {wrapped}")
         found = _tree(connection, f"SELECT * FROM {table} WHERE {wrapped}")
     except QueryError as error:
-        message = re.sub(r" at line \d+(, column \d+)?$", "", error.message)
+        place = re.search(r" at line (\d+)(?:, column \d+)?$", error.message)
+        message = error.message[: place.start()] if place else error.message
+        if place and int(place[1]) > where.count("\n") + 2:  # at the parenthesis behind it, which nobody typed
+            message = "something is missing at the end"
         raise QueryError(f"{message} in {where.strip()!r}", hint=CONDITION) from None
     plain = _tree(connection, f"SELECT * FROM {table} WHERE true::BOOLEAN")
     root = found["node"].get("where_clause") or {}

@@ -192,6 +192,14 @@ def test_what_is_wrong_with_a_condition_is_said_of_the_condition(store):
         store.order("densty")
 
 
+@pytest.mark.parametrize("condition", ["density >", "(density > 3", "density > 0.1 AND\nn >"])
+def test_a_condition_without_its_end_is_told_so_and_not_of_a_parenthesis_nobody_typed(store, condition):
+    with pytest.raises(QueryError, match="something is missing at the end"):
+        store.order("density", True, [condition]).build()
+    with pytest.raises(QueryError, match='at or near "\\)"'):
+        store.order("density", True, ["density > ) 3"]).build()
+
+
 def test_an_order_that_takes_too_long_is_stopped_and_what_is_closed_is_closed(store):
     slow = "(SELECT count(*) FROM range(100_000) a, range(1_000_000) b WHERE (a.range * b.range + feature) % 7 = 3) > 0"
     order = store.order(conditions=[slow])
