@@ -19,7 +19,7 @@ AXES = ("step", "activations", "elapsed_s")
 """What a curve can be drawn over: optimiser steps, tokens, seconds since training began."""
 COLUMNS = (
     *AXES, "loss", "mse", "fvu", "l0", "l1", "sparsity_loss", "aux_loss", "dead", "dead_share", "lr",
-    "coefficient", "dense", "activations_per_s",
+    "coefficient", "dense", "decoder_cosine_mean", "decoder_cosine_max", "activations_per_s",
 )  # fmt: skip
 HELD = 8_192
 """Lines held at most; then every second one is let go."""

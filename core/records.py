@@ -3,7 +3,7 @@
 Long work is a generator of these. The command line prints them, a job writes them, a test asserts on them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,11 @@ class StepReport:
     """lambda, the weight of the sparsity penalty; None where there is none."""
     dense: int
     """Features active on more than a tenth of the last 100,000 activations or so."""
+    decoder_cosine_mean: float | None
+    """Mean cosine of two of the decoder's directions for raw activations, as it was measured last: at the first step,
+    the last of the budget, and every ⌈50 d_sae / batch⌉ steps. None for fewer than two."""
+    decoder_cosine_max: float | None
+    """The largest of those cosines."""
     lr: float
     activations_per_s: float
     """Over the time since the last report, harvest included."""
@@ -182,7 +187,12 @@ class FiringToken:
     text: str
     counted: bool
     """False where the SAE is not defined (BOS, first of a block): `features` is empty there."""
-    features: tuple[tuple[int, float], ...] = field(default=())
+    features: tuple[tuple[int, float], ...] = ()
+    active: int = 0
+    """Features that fire on it, also those that `features` has no room for."""
+    x_nonzero: float = 0.0
+    z_nonzero: float = 0.0
+    """Shares of the entries of its activation, and of its code, that are not 0."""
     after: tuple[tuple[int, float], ...] = ()
     """The same behind the interventions: the features of encode(x'); empty where no interventions were asked about."""
     logprob: float | None = None
@@ -206,6 +216,8 @@ class TextReading:
     """Share of the entries of its activations that are not 0; None where no token counts."""
     z_nonzero: float | None
     """The same of its code."""
+    active: tuple[int, ...]
+    """Of each token that counts, how many features fire on it."""
     cut: int
     """Tokens that the model could not read any more."""
 

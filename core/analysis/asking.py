@@ -7,6 +7,7 @@ question means is said in the module that answers it: probe.py, concepts.py, att
 
 from collections.abc import Generator, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -107,6 +108,7 @@ def _reading(text: Given, code: CodedText, d_sae: int, feature: int) -> TextRead
         at=int(values.argmax()) if fires else None,
         x_nonzero=code.x_nonzero,
         z_nonzero=len(code.value) / (counted * d_sae) if counted else None,
+        active=tuple(np.bincount(code.position, minlength=len(code.ids))[code.counted].tolist()),
         cut=code.cut,
     )
 

@@ -52,7 +52,10 @@ def firing(
     ids, counted = (torch.tensor(values, device=model.device) for values in ([read_ids], counts))
     seen = model.split_pass(ids)
     x = seen.x[0]
-    before = _strongest(sae, x, counted, top)
+    code = sae.encode(x[counted])
+    before = _strongest(code, counted, top)
+    active = _of_all((code > 0).sum(dim=1), counted)
+    x_nonzero = _of_all((x[counted] != 0).double().mean(dim=1), counted)
     after: list[Strongest] = [()] * len(x)
     if any(edits.interventions for edits in (request, *changes)) or request.mode == "replace":
         steered = x.clone()
@@ -67,18 +70,22 @@ def firing(
             steered[here] = edited(
                 x[here], sae, resolve(interventions, scales, sae.d_sae, chat=request.chat), at, request.mode
             )
-        after = _strongest(sae, steered, counted, top)
+        after = _strongest(sae.encode(steered[counted]), counted, top)
+    logprobs = [None, *_logprobs(seen.logits[0], ids[0])]
     return [
         FiringToken(
             token_id=token,
             text=model.tokens.text(token),
             counted=is_counted,
             features=features,
+            active=int(n_active),
+            x_nonzero=share,
+            z_nonzero=n_active / sae.d_sae,
             after=features_after,
             logprob=logprob,
         )
-        for token, is_counted, features, features_after, logprob in zip(
-            ids[0].tolist(), counted.tolist(), before, after, [None, *_logprobs(seen.logits[0], ids[0])], strict=True
+        for token, is_counted, features, n_active, share, features_after, logprob in zip(
+            ids[0].tolist(), counted.tolist(), before, active, x_nonzero, after, logprobs, strict=True
         )
     ]
 
@@ -93,9 +100,16 @@ def _logprobs(logits: Float[Tensor, "t v"], ids: Int[Tensor, " t"]) -> list[floa
     return found
 
 
-def _strongest(sae: SAE, x: Float[Tensor, "t d_in"], counted: Tensor, top: int) -> list[Strongest]:
+def _of_all(figures: Tensor, counted: Tensor) -> list[float]:
+    """Figures of the counted positions as those of all, 0 for the others."""
+    found = figures.new_zeros(len(counted))
+    found[counted] = figures
+    return found.tolist()
+
+
+def _strongest(code: Float[Tensor, "n d_sae"], counted: Tensor, top: int) -> list[Strongest]:
     """For each position its active features, strongest first, at most `top`; none where it is not counted."""
-    values, features = sae.encode(x[counted]).topk(min(top, sae.d_sae), dim=1)
+    values, features = code.topk(min(top, code.shape[1]), dim=1)
     found = iter(
         tuple((f, v) for f, v in zip(fs, vs, strict=True) if v > 0)
         for fs, vs in zip(features.tolist(), values.tolist(), strict=True)

@@ -17,7 +17,7 @@ from core.errors import DivergedError
 from core.evaluate import DENSE_ABOVE
 from core.records import Densities, StepReport
 from core.sae.base import SAE, Losses
-from core.training import optimizers, schedules, starting, thresholds
+from core.training import cosines, optimizers, schedules, starting, thresholds
 from core.training.coefficient import Coefficient
 from core.training.inputs import Inputs
 from core.training.ranks import ALONE, Ranks
@@ -45,6 +45,8 @@ class Run:
         self.began = self.reported = time.monotonic()
         self.reported_activations = 0
         self.last: tuple[Tensor, Losses] | None = None
+        self.cosines: tuple[float, float] | None = None
+        """Of the decoder's directions, the mean and the largest, as they were measured last."""
         sae.precision = getattr(torch, config.training.precision)
 
     @classmethod
@@ -84,6 +86,7 @@ class Run:
         if "rng_cuda" in state and run.silent_for.is_cuda:
             torch.cuda.set_rng_state(state["rng_cuda"].cpu(), run.silent_for.device)
         run.steps_done, run.activations = state["steps_done"], state["activations"]
+        run.cosines = state.get("cosines")
         run.reported_activations = run.activations
         run.began -= state["elapsed_s"]
         return run
@@ -101,6 +104,7 @@ class Run:
             "elapsed_s": time.monotonic() - self.began,
             "silent_for": self.silent_for,
             "density": self.density,
+            "cosines": self.cosines,
             "rng": torch.get_rng_state(),
             **self.inputs.state(),
             **self.coefficient.state(),
@@ -216,6 +220,16 @@ class Run:
             rarer=self.sae.d_sae - len(log),
         )  # fmt: skip
 
+    @property
+    def _cosines_due(self) -> bool:
+        """Whether the report is the first, the last that the budget makes, or one that comes after enough steps.
+
+        Nothing is remembered for it, so that a training that was stopped measures at the same steps.
+        """
+        training = self.config.training
+        log, every = training.log_every_steps, cosines.steps_between(self.sae.d_sae, training.batch_activations)
+        return self.steps_done <= log or self.steps_done % every < log or self.steps_done + log > self.steps
+
     def report(self) -> StepReport:
         """The last step, as a reader sees it."""
         assert self.last is not None
@@ -226,6 +240,9 @@ class Run:
         dead, dense = int(self.dead().sum()), int((self.density > DENSE_ABOVE).sum())
         speed = (self.activations - self.reported_activations) / max(now - self.reported, 1e-9)
         self.reported, self.reported_activations = now, self.activations
+        if self._cosines_due:
+            self.cosines = cosines.alike(self.sae.W_dec * self.inputs.deviation)
+        mean_cosine, max_cosine = self.cosines or (None, None)
         return StepReport(
             step=self.steps_done,
             steps=self.steps,
@@ -242,6 +259,8 @@ class Run:
             dead=dead,
             dead_share=dead / self.sae.d_sae,
             dense=dense,
+            decoder_cosine_mean=mean_cosine,
+            decoder_cosine_max=max_cosine,
             lr=self.optimizer[0].param_groups[0]["lr"],
             activations_per_s=round(speed, 1),
         )

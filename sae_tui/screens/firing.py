@@ -1,12 +1,26 @@
-"""One token: which features fire on it, before and after what is done to it; what may come next, what that rests on."""
+"""One token: which features fire on it, before and after what is done to it; what may come next, what that rests on;
+and how sparse its text is.
+"""
+
+from collections.abc import Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from core.records import AttributedFeature, Attribution
-from sae_tui.screens.firing_words import Fires, Next, Row, fires_words, next_words, part, why_words
+from core.records import AttributedFeature, Attribution, FiringToken
+from sae_tui.screens.firing_words import (
+    Fires,
+    Next,
+    Row,
+    Sparse,
+    fires_words,
+    next_words,
+    part,
+    sparse_words,
+    why_words,
+)
 from sae_tui.screens.generation import Generation, Side
 from sae_tui.screens.names import Names, called
 from sae_tui.text import fitting, token
@@ -16,6 +30,8 @@ from sae_tui.widgets.titles import entitle
 
 VALUE = 6
 """Cells of an activation."""
+WIDE = 8
+"""Cells of a bar that stands alone."""
 
 
 class Firing(Vertical):
@@ -62,6 +78,12 @@ class Firing(Vertical):
                 Column("baseline", "baseline", 9, lambda row: self._share(row.p[0], "$text-muted")),
                 Column("steered", "steered", 9, lambda row: self._share(row.p[1], "$accent")),
             ]
+        if rank == "sparse":
+            return [
+                Column("name", "", 12, lambda row: row.name, right=True),
+                Column("value", "", 10, lambda row: row.value, right=True),
+                Column("bar", "", WIDE, lambda row: self._filled(row.share)),
+            ]
         other = "gradient" if rank == "ablation" else "ablation"
         return [
             Column("feature", "feature", 6, lambda row: str(row.feature), right=True),
@@ -89,12 +111,15 @@ class Firing(Vertical):
 
     def show(
         self, generation: Generation | None, side: Side, index: int | None, names: Names | None, *, rank: str = "fires",
-        why: Attribution | str | None = None,
+        why: Attribution | str | None = None, prompt: Sequence[FiringToken] = (),
     ) -> None:  # fmt: skip
-        """Show by `rank` what is known of the token at a place of a text."""
+        """Show by `rank` what is known of the token at a place of a text; `prompt` is told of where none came yet."""
         self._names = names
         if rank in ("fires", "next"):
             title, words, rows = (fires_words if rank == "fires" else next_words)(generation, side, index)
+        elif rank == "sparse":
+            read = (generation.firing.get(side) or generation.prompt) if generation else prompt
+            title, words, rows = sparse_words(read, f"{side} text" if generation else "prompt")
         else:
             title, words, rows = why_words(why, rank, there=index is not None)
         if names is not None:
@@ -123,19 +148,24 @@ class Firing(Vertical):
         value = (row.after if row.before is None or row.after is not None else row.before) or 0.0
         return Content.styled(bar(value / most, 6, ascii_only=self._ascii), "$accent") if most else Content("")
 
+    def _filled(self, share: float) -> Content:
+        return Content.styled(bar(share, WIDE, ascii_only=self._ascii), "$accent")
+
     def _share(self, p: float, colour: str) -> Content:
         said = f"{100 * p:.0f}%" if p >= 0.0995 else f"{100 * p:.1f}%" if p >= 0.0005 else "<.1%"
         return Content.assemble(f"{said:>4} ", (bar(p, 4, ascii_only=self._ascii), colour))
 
 
 def _feature(row: Row) -> int | None:
-    return None if isinstance(row, Next) else row.feature
+    return None if isinstance(row, Next | Sparse) else row.feature
 
 
 def _place(row: Row) -> object:
     """What tells rows apart: one feature may be on several tokens."""
     if isinstance(row, Next):
         return row.token.token_id
+    if isinstance(row, Sparse):
+        return row.name
     return (row.feature, row.position) if isinstance(row, AttributedFeature) else row.feature
 
 

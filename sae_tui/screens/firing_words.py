@@ -1,17 +1,24 @@
-"""What the Steer screen says of one token: what fires on it, what may come after it, what that rests on. Safe."""
+"""What the Steer screen says of one token: what fires on it, what may come after it, what that rests on, how sparse its
+text is. Safe."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
+from statistics import fmean, median
 
 from textual.content import Content
 
-from core.records import AttributedFeature, Attribution, NextToken
+from core.records import AttributedFeature, Attribution, FiringToken, NextToken
 from sae_tui.screens.generation import Generation, Side
 from sae_tui.text import figure, safe, shortened, token
+from sae_tui.widgets.scales import bins
 
-RANKS = ("fires", "next", "gradient", "direct", "ablation")
+PARTS = ("gradient", "direct", "ablation")
+RANKS = ("fires", "next", *PARTS, "sparse")
 """What is listed of a token: what fires on it, the next tokens, or features by their part in the one that comes next
-(`core.analysis.attribution`)."""
+(`core.analysis.attribution`); of its text how sparse it is."""
+BINS = 8
+"""Parts that numbers of active features are counted in, at most."""
 NOWHERE = "tab goes to the texts, h j k l walk them"
 
 
@@ -40,7 +47,16 @@ class Next:
         return exp(self.token.logprob_baseline), exp(self.token.logprob_steered)
 
 
-Row = Fires | Next | AttributedFeature
+@dataclass(frozen=True, slots=True)
+class Sparse:
+    """A figure of how sparse a text is, as it is written, and its bar."""
+
+    name: str
+    value: str
+    share: float
+
+
+Row = Fires | Next | AttributedFeature | Sparse
 Said = tuple[Content, Content, list[Row]]
 """Title, words, and the list below them."""
 
@@ -109,6 +125,25 @@ def why_words(answer: Attribution | str | None, rank: str, *, there: bool) -> Sa
     rows: list[Row] = [row for _, row in sorted(known, key=lambda one: -abs(one[0]))]
     if not rows and rank == "direct":
         words += " · nothing here has a direct effect: only the last token's features in the residual stream have"
+    return title, Content(words), rows
+
+
+def sparse_words(tokens: Sequence[FiringToken], side: str) -> Said:
+    """How dense activations of a text are and how sparse their code is, and on how many tokens how many features fire.
+
+    Of the unsteered model, before any edit.
+    """
+    counted = [token for token in tokens if token.counted]
+    title = Content(f"how sparse the {side} is")
+    if not counted:
+        return title, Content("known once it was read: what fires on it"), []
+    dense, sparse = (fmean(shares) for shares in zip(*((t.x_nonzero, t.z_nonzero) for t in counted), strict=True))
+    counts = [token.active for token in counted]
+    parts = bins(counts, BINS)
+    most = max(n for _, n in parts)
+    rows: list[Row] = [Sparse("x not 0", f"{dense:.2%}", dense), Sparse("z not 0", f"{sparse:.2%}", sparse)]
+    rows += [Sparse(f"{name} active", f"{n:,} token{'s' * (n != 1)}", n / most) for name, n in parts]
+    words = f"features on each token: min {min(counts)}, median {median(counts):g}, max {max(counts)}"
     return title, Content(words), rows
 
 

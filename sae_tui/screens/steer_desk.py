@@ -168,9 +168,15 @@ class AtDesk(SteerView):
                 self.desk.read(side)
 
     def ask_prompt(self) -> None:
-        """Ask what fires on the prompt, where there are interventions to be told of it and the engine is there."""
-        if self.desk and self.desk.made_with and not self.desk.running and self.edits.plan.interventions:
+        """Ask what fires on the prompt, where edits or its sparsity are to be told of it and the engine is there."""
+        wanted = self.edits.plan.interventions or self.rank == "sparse"
+        if self.desk and self.desk.made_with and not self.desk.running and wanted:
             self.desk.ask_prompt(self.asked)
+
+    def action_rank(self) -> None:
+        """The next list, of a prompt where there is no text yet."""
+        super().action_rank()
+        self.ask_prompt()
 
     def save(self, *, quiet: bool = False) -> None:
         """Save the branch at hand."""

@@ -12,7 +12,7 @@ from sae_tui.screens.desk import Desk, Prompt, Why
 from sae_tui.screens.dialogs import AskText
 from sae_tui.screens.edits import Edits
 from sae_tui.screens.firing import Firing
-from sae_tui.screens.firing_words import RANKS
+from sae_tui.screens.firing_words import PARTS, RANKS
 from sae_tui.screens.generation import SIDES, Generation
 from sae_tui.screens.lighting import Light
 from sae_tui.screens.names import called
@@ -173,6 +173,7 @@ class SteerView(Planning):
         self.firing.show(
             self.generation, texts.side, index, self.names, rank=self.rank,
             why=self.desk.why(why) if self.desk and why else None,
+            prompt=self.desk.tokens(self.asked) if self.desk else (),
         )  # fmt: skip
         here = isinstance(self.focused, TokenText) and index is not None
         self.set_class(here or self.firing.table.has_focus, "-firing")
@@ -181,7 +182,7 @@ class SteerView(Planning):
     def why(self) -> Why | None:
         """What is to be found out of the token at the cursor, where features are ranked by their part in the next."""
         index, generation = self.texts.pane().cursor, self.generation
-        if self.rank in ("fires", "next") or generation is None or not generation.ended or index is None:
+        if self.rank not in PARTS or generation is None or not generation.ended or index is None:
             return None
         then, position, actual = generation.up_to(self.texts.side, index)
         asked = generation.request
@@ -221,7 +222,7 @@ class SteerView(Planning):
     def aim(self, target: str) -> None:
         """Rank for this next token; empty: for the one that comes."""
         self.target = target
-        if self.rank in ("fires", "next"):
+        if self.rank not in PARTS:
             self.rank = "gradient"
         self.wonder()
 

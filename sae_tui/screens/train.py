@@ -23,10 +23,10 @@ from sae_tui.screens.page import Page
 from sae_tui.text import safe
 from sae_tui.widgets import job
 from sae_tui.widgets.chart import Chart
-from sae_tui.widgets.panes import PANES, Figures, Panes
+from sae_tui.widgets.panes import PANES, SOMETIMES, Figures, Panes
 from sae_tui.widgets.plots import LETTERS
 from sae_tui.widgets.rows import Rows
-from sae_tui.widgets.traces import DENSITY, Found, Run, View
+from sae_tui.widgets.traces import CHARTS, DENSITY, Found, Run, View
 from sae_tui.widgets.watch import Look, Watch
 
 STRIP_CLASSES = ("-short", "-narrow")
@@ -176,7 +176,7 @@ class TrainPage(Page):
             if look.found is not None:
                 self._found, self._asked = look.found, False
                 plots = {**look.found.plots, **plots}
-                self._panes.without({"coefficient"} - set(look.found.latest))
+                self._panes.without({name for name in SOMETIMES if not {*CHARTS[name][2]} & {*look.found.latest}})
             self._panes.show(plots, at_once=at_once) if plots else self._panes.go_on()
             self._tell()
         if self._again or not mine:

@@ -29,8 +29,12 @@ FIGURES = (
     ("dense_share", "dense", "share"), ("density_reliability", "density's r", "number"),
 )  # fmt: skip
 """Of `evaluation.json`: each figure's name for a person, and how it is written."""
-TERMS = (("mse", "squared error"), ("sparsity_loss", "sparsity term"), ("aux_loss", "auxiliary term"), ("l1", "L1"))
-"""What the loss is made of, and the code's L1, of the newest step's batch."""
+TERMS = (
+    ("mse", "squared error"), ("sparsity_loss", "sparsity term"), ("aux_loss", "auxiliary term"), ("l1", "L1"),
+    ("decoder_cosine_mean", "mean cosine"),
+)  # fmt: skip
+"""What the loss is made of, and the code's L1, of the newest step's batch; the decoder's mean cosine, beside the chart
+of the largest."""
 ABOUT = (
     ("model", "name", "model"), ("model", "hook", "hook"), ("model", "dtype", "dtype"),
     ("sae", "architecture", "SAE"), ("sae", "d_sae", "features"), ("corpus", "name", "corpus"),

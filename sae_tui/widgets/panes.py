@@ -16,8 +16,10 @@ from sae_tui.widgets.plots import Plot
 from sae_tui.widgets.rows import Rows
 from sae_tui.widgets.traces import CHARTS, DENSITY
 
-ROWS = {"big": ("loss", "fvu"), "small": ("l0", "dead", "coefficient"), "rest": (DENSITY, "lr", "speed")}
+ROWS = {"big": ("loss", "fvu"), "small": ("l0", "dead", "cosine", "coefficient"), "rest": (DENSITY, "lr", "speed")}
 """The charts, row by row."""
+SOMETIMES = frozenset({"coefficient", "cosine"})
+"""Charts for which not every run has anything."""
 FIGURES = "figures"
 IN_TURN = 2
 """Charts besides the one at hand that are drawn in a second."""
@@ -44,7 +46,7 @@ class Figures(Rows, can_focus=True):
 
 
 class Panes(Horizontal):
-    """Eight charts and the panel. The stylesheet of the screen says what is seen of them, by the class `current`."""
+    """Nine charts and the panel. The stylesheet of the screen says what is seen of them, by the class `current`."""
 
     def __init__(self, *, graph: str, id: str) -> None:
         super().__init__(id=id)
@@ -82,7 +84,7 @@ class Panes(Horizontal):
     def go_on(self) -> None:
         """Once a second: draw what waits of the chart at hand, and of a few others in turn.
 
-        Eight charts of a young run that are drawn every second are more than a slow line takes.
+        Nine charts of a young run that are drawn every second are more than a slow line takes.
         """
         others = [name for name in self._waiting if name != self.current]
         self._draw([*([self.current] if self.current in self._waiting else []), *others[:IN_TURN]])

@@ -1,7 +1,7 @@
 """Numbers for a person, and the axes they stand on: round limits and ticks, which stay while a run grows."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
@@ -111,6 +111,17 @@ def bar(share: float, width: int, *, ascii_only: bool = False) -> str:
     eighths = int(share * width * 8)
     part = " ▏▎▍▌▋▊▉"[eighths % 8] if eighths < width * 8 else ""
     return ("█" * (eighths // 8) + part).ljust(width)[:width]
+
+
+def bins(counts: Sequence[int], n: int) -> list[tuple[str, int]]:
+    """Whole numbers in at most `n` equal parts, from the least on: `12`, or `12-15`, and how many are there."""
+    low, high = min(counts), max(counts)
+    width = -(-(high - low + 1) // n)
+    firsts = range(low, high + 1, width)
+    return [
+        (f"{first}" if width == 1 else f"{first}-{first + width - 1}", sum(first <= c < first + width for c in counts))
+        for first in firsts
+    ]
 
 
 def trend(values: list[float], *, ascii_only: bool = False) -> str:

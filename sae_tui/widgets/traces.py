@@ -22,6 +22,7 @@ CHARTS = {
     "l0": ("L0", "number", ("l0",)),
     "dead": ("dead features", "share", ("dead_share", "dead")),
     "coefficient": ("λ", "number", ("coefficient",)),
+    "cosine": ("max decoder cosine", "number", ("decoder_cosine_max",)),
     "lr": ("learning rate", "number", ("lr",)),
     "speed": ("tokens/s", "count", ("activations_per_s",)),
 }

@@ -127,7 +127,15 @@ class FakeEngine:
             strongest = tuple(sorted(after.items(), key=lambda pair: -pair[1]))
             tokens.append(
                 FiringToken(
-                    token_id=i, text=f" {word}", counted=True, features=features, after=strongest, logprob=-1.0 - i % 2
+                    token_id=i,
+                    text=f" {word}",
+                    counted=True,
+                    features=features,
+                    after=strongest,
+                    logprob=-1.0 - i % 2,
+                    active=len(features),
+                    x_nonzero=0.75,
+                    z_nonzero=len(features) / 8,
                 )
             )
         return tuple(tokens)
@@ -194,7 +202,8 @@ class FakeEngine:
             found.append(
                 TextReading(
                     text=text, category="", source="", tokens=tokens, max=most,
-                    at=values.index(most) + 1 if most else None, x_nonzero=1.0, z_nonzero=0.1, cut=0,
+                    at=values.index(most) + 1 if most else None, x_nonzero=1.0, z_nonzero=0.1,
+                    active=(1,) * len(tokens), cut=0,
                 )
             )  # fmt: skip
         return tuple(found)

@@ -70,7 +70,7 @@ async def test_s_ranks_by_each_effect_in_turn_for_the_token_that_comes_next(sess
         assert len(rows(page)) == 2  # those of other tokens have none
         await pilot.press("s")
         await until(lambda: "· ablation" in title(page) and len(rows(page)) == 3)  # one was not ablated
-        await pilot.press("s")
+        await pilot.press("s", "s")
         await until(lambda: "fires on" in title(page))
         assert len(asked_why(engine)) == 1
 

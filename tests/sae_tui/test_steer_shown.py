@@ -100,8 +100,52 @@ async def test_of_a_token_the_next_ones_are_listed_under_both_runs(steer, size):
         await until(lambda: page.target == " IS" and page.rank == "gradient")
         await pilot.press("escape")
         page.texts.pane("steered").focus()
-        await pilot.press("G", *["s"] * 4)
+        await pilot.press("G", *["s"] * 5)
         await until(lambda: page.rank == "next" and "n goes on" in page.query_one("#token").render().plain)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", SIZES)
+async def test_of_the_text_it_is_told_how_sparse_it_is_and_on_how_many_tokens_how_many_features_fire(steer, size):
+    app = steer()
+    async with app.run_test(size=size) as pilot:
+        page = app.screen
+        await generated(pilot, page)
+        page.texts.pane("steered").focus()
+        await pilot.press("g", *["s"] * 5)
+        await until(lambda: page.rank == "sparse" and page.firing.border_title == "how sparse the steered text is")
+        tokens = page.generation.firing["steered"]
+        ones, twos = (sum(token.active == n for token in tokens) for n in (1, 2))
+        assert ones and twos and ones + twos == len(tokens) - 1  # <s> does not count
+        await until(lambda: page.firing.table.count == 4)
+        share, most = (ones + 2 * twos) / len(tokens[1:]) / 8, max(ones, twos)
+        shown = [
+            ("x not 0", "75.00%", 0.75), ("z not 0", f"{share:.2%}", share),
+            ("1 active", f"{ones} tokens", ones / most), ("2 active", f"{twos} tokens", twos / most),
+        ]  # fmt: skip
+        for line, (name, value, filled) in zip(rows(page), shown, strict=True):
+            assert line.replace("▸", "").split()[: len(f"{name} {value}".split())] == f"{name} {value}".split()
+            assert line.count("█") == int(8 * filled)
+        mid = sorted(token.active for token in tokens[1:])[len(tokens[1:]) // 2]
+        await until(lambda: f"min 1, median {mid}, max 2" in page.query_one("#token").render().plain)
+        await pilot.press("enter", "enter")  # a row of figures is no feature
+        assert not page.edits.plan.interventions
+        await pilot.press("escape", "s")
+        await until(lambda: page.rank == "fires")
+
+
+@pytest.mark.asyncio
+async def test_of_a_prompt_alone_it_is_told_how_sparse_it_is(steer):
+    app = steer()
+    async with app.run_test(size=SIZE) as pilot:
+        page = app.screen
+        page.prompt.focus()
+        await pilot.press(*"ab")
+        await until(lambda: page.desk and page.desk.made_with)
+        page.edits.table.focus()
+        await pilot.pause()
+        await pilot.press(*["s"] * 5)
+        await until(lambda: page.firing.border_title == "how sparse the prompt is" and page.firing.table.count == 3)
 
 
 @pytest.mark.asyncio

@@ -114,6 +114,8 @@ def test_a_feature_is_shown_on_given_texts_strongest_first(cli, trained):
     assert "of 5 texts" in out and "typed" in out
     out = cli("feature", "toy", feature["feature"], "--text", "a song")[1]
     assert f"x  {40 * '█'}  100.00% not 0" in out and f"z  {'███▎':<40}  8.33% not 0" in out
+    assert best["active"] == [8] * len(best["active"]) and best["active"]
+    assert "active  min 8, median 8, max 8 features on each of " in out and f"\n          8  {40 * '█'}  " in out
 
 
 def test_features_of_an_sae_on_neuronpedia_have_their_pages_everywhere(cli, trained):

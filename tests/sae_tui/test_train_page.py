@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 import time
 from dataclasses import asdict, replace
@@ -18,7 +19,7 @@ from sae_tui.widgets.rows import Rows
 from tests.sae_tui.conftest import HOSTILE, step_line
 
 WIDE, SMALL = (160, 45), (80, 24)
-HERE = tuple(pane for pane in PANES if pane != "coefficient")
+HERE = tuple(pane for pane in PANES if pane not in ("coefficient", "cosine"))
 """The panes of a run without a penalty."""
 
 
@@ -493,7 +494,7 @@ async def test_a_run_with_a_penalty_shows_its_weight_and_the_target_as_a_line(se
     app = workbench(sessions_root, mode="train", session="beta")
     async with app.run_test(size=WIDE) as pilot:
         page = await settled(pilot)
-        assert shown(page) == set(PANES) and chart(page, "coefficient").plot.series[0].ys[0] == 2.0
+        assert shown(page) == {*HERE, "coefficient"} and chart(page, "coefficient").plot.series[0].ys[0] == 2.0
         assert chart(page, "l0").plot.level == 20 and "target 20" in chart(page, "l0").plot.notes
         assert any("╌╌" in line for line in drawn(chart(page, "l0")))
         assert "λ 0.0500" in text(page, "steps") and "target   20" in figures(page)
@@ -505,6 +506,22 @@ async def test_a_run_with_a_penalty_shows_its_weight_and_the_target_as_a_line(se
         await settled(pilot)
         assert shown(page) == set(HERE) and page._panes.current == "loss"
         assert chart(page, "l0").plot.level == 32  # its k
+
+
+@pytest.mark.asyncio
+async def test_how_alike_directions_are_has_a_chart_where_it_was_measured(sessions_root, workbench):
+    beta = Session(sessions_root / "beta")
+    beta.metrics_path.write_text("")
+    alike = {"decoder_cosine_mean": -0.002, "decoder_cosine_max": 0.4}
+    add(beta, *({**step_line(i, 100), **alike, "decoder_cosine_max": 0.4 if i < 30 else 0.75} for i in range(1, 41)))
+    app = workbench(sessions_root, mode="train", session="beta")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await settled(pilot)
+        assert shown(page) == {*HERE, "cosine"} and set(chart(page, "cosine").plot.series[0].ys) == {0.4, 0.75}
+        assert re.search(r"mean cosine +[−-]0\.002", figures(page))
+        await pilot.press("down", "right", "right")
+        await settled(pilot)
+        assert page._panes.current == "cosine"
 
 
 @pytest.mark.asyncio

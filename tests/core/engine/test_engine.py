@@ -47,8 +47,9 @@ ROW = ConceptRow(feature=1, score=100.0, threshold=1.5, inside=SIDE, outside=Non
 FOUND = ConceptFound(texts=2, contrast=1, rule="above 5", rows=(ROW,), notes=("a", "b"))
 TOKEN = ContextToken(token_idx=1, token_id=2, text="\u2028", value=0.5)
 READING = TextReading(
-    text="a", category="", source="s", tokens=(TOKEN,), max=0.5, at=1, x_nonzero=1.0, z_nonzero=None, cut=3
-)
+    text="a", category="", source="s", tokens=(TOKEN,), max=0.5, at=1, x_nonzero=1.0, z_nonzero=None, active=(2, 0),
+    cut=3,
+)  # fmt: skip
 ATTRIBUTED = Attribution(
     tokens=(TOKEN,), position=1, target_id=3, target=" a", score=1.5, probability=0.25, likeliest=((" a", 0.25),),
     pairs=7, ablated=1, pearson=None, spearman=0.5,
@@ -140,7 +141,7 @@ def feature(model, sae, session, texts, feature):
     tokens = (ContextToken(token_idx=1, token_id=3, text=" a", value=float(feature)),)
     return tuple(
         TextReading(text=t.text, category="", source=t.source, tokens=tokens, max=1.0, at=1, x_nonzero=1.0,
-                    z_nonzero=None, cut=0)
+                    z_nonzero=None, active=(), cut=0)
         for t in texts
     )
 

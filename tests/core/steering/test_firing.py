@@ -28,6 +28,9 @@ def test_what_fires_on_a_text_is_listed_by_token_strongest_first(model, sae, con
         values, features = z[i].sort(descending=True)
         assert [f for f, _ in token.features] == features[:4].tolist()
         assert [v for _, v in token.features] == pytest.approx(values[:4].tolist())
+        assert token.active == int((z[i] > 0).sum()) and token.z_nonzero == token.active / sae.d_sae
+        assert token.x_nonzero == float((x[i] != 0).double().mean()) > 0
+    assert (found[0].active, found[0].x_nonzero, found[0].z_nonzero) == (0, 0.0, 0.0)
     assert all(v > 0 for f in firing(model, sae, ask("héy"), config, top=99) for _, v in f.features)
     assert all(len(f.features) <= 6 for f in firing(model, sae, ask("héy"), config, top=99))
 
