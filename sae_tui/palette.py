@@ -9,6 +9,8 @@ from sae_tui import keys
 from sae_tui.screens.page import Bench
 from sae_tui.text import safe
 
+ACTIONS = {action.id: action for action in keys.ACTIONS}
+
 
 class Commands(Provider):
     """The palette: every action that works here, every session, and features by number."""
@@ -28,22 +30,32 @@ class Commands(Provider):
         wanted = wanted.removeprefix("run ").strip() or wanted
         matcher = self.matcher(wanted)
         for label, help_, run in [*self._commands(), *self._sessions(bench)]:
-            score = max(matcher.match(label), 0.9 * matcher.match(help_))
+            score = max(matcher.match(label), 0.9 * matcher.match(help_.partition("  ")[2] or help_))
             if score > 0:
                 yield Hit(score, matcher.highlight(label), run, text=label, help=help_)
 
     def _commands(self) -> list[tuple[str, str, Any]]:
-        found = []
-        for node, binding, enabled, _tooltip in self.screen.active_bindings.values():
-            action = next((a for a in keys.ACTIONS if a.id == binding.id), None)
-            if action and enabled and action.id != "app.palette" and not any(f[1] == action.help for f in found):
+        """Label, help and how to run it, of each: the screen's own, those of the widget at hand, what works everywhere.
+
+        The help begins with the key. What a key that is shown does comes before the others of its section.
+        """
+        found: dict[str, tuple[keys.Action, tuple[str, str, Any]]] = {}
+        for key, (node, binding, enabled, _tooltip) in self.screen.active_bindings.items():
+            action = ACTIONS.get(binding.id or "")
+            if action and enabled and action.id != "app.palette" and action.id not in found:
                 label = f"{keys.SECTIONS[action.section]}: {action.label}"
 
                 def run(act: str = binding.action, where: Any = node) -> Any:
                     return self.app.run_action(act, where)
 
-                found.append((label, action.help, run))
-        return found
+                found[action.id] = action, (label, f"{keys.shown_keys([key])}  {action.help}", run)
+        own = getattr(self.screen, "SECTION", "")
+        places = {id_: place for place, id_ in enumerate(ACTIONS)}
+
+        def order(action: keys.Action) -> tuple[bool, bool, bool, int]:
+            return action.section == "app", action.section != own, not action.shown, places[action.id]
+
+        return [command for _, command in sorted(found.values(), key=lambda pair: order(pair[0]))]
 
     @staticmethod
     def _sessions(bench: Bench) -> list[tuple[str, str, Any]]:

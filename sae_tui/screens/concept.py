@@ -15,6 +15,7 @@ from sae_tui.screens.page import Page
 from sae_tui.screens.questions import Question
 from sae_tui.text import safe
 from sae_tui.widgets.bars import Line
+from sae_tui.widgets.columns import Column
 from sae_tui.widgets.paged_table import PagedTable
 from sae_tui.widgets.text_box import TextBox
 from sae_tui.widgets.titles import entitle
@@ -55,8 +56,7 @@ class ConceptPage(Page):
                     show_line_numbers=False,
                 )  # fmt: skip
         yield Line(ASK, id="told")
-        yield PagedTable(concept_columns(self._called, contrast=False), key=lambda row: row.feature, id="found",
-                         classes="pane")  # fmt: skip
+        yield PagedTable(self._columns(), key=lambda row: row.feature, id="found", classes="pane")
 
     def mounted(self) -> None:
         """As it was searched last."""
@@ -109,6 +109,16 @@ class ConceptPage(Page):
     def _called(self, feature: int) -> Content:
         return called(self._names.known.get(feature)) if self._names else Content("")
 
+    def _density(self, feature: int) -> float | None:
+        one = self._names.known.get(feature) if self._names else None
+        return one.density if one else None
+
+    def _columns(self) -> list[Column]:
+        return concept_columns(
+            self._called, self._density, contrast=bool(self._searched.found and self._searched.found.contrast),
+            most=max((row.score for row in self._rows), default=0.0), ascii_only=self.app.settings.graph == "ascii",
+        )  # fmt: skip
+
     def on_text_area_changed(self) -> None:
         """Keep what was typed."""
         self._searched.texts, self._searched.contrast = self._box("texts").text, self._box("contrast").text
@@ -147,7 +157,8 @@ class ConceptPage(Page):
 
     def _show(self) -> None:
         found = self._searched.found
-        self._table.set_columns(concept_columns(self._called, contrast=bool(found and found.contrast)))
+        self._table.set_columns(self._columns())
+        self._table.border_subtitle = Content(f"strong: {safe(found.rule)}" if found else "")
         self._table.show(self._rows)
         if found is None:
             self._tell(ASK)

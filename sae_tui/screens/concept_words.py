@@ -8,6 +8,11 @@ from textual.content import Content
 from core.records import ConceptFound, ConceptRow, ConceptSide
 from sae_tui.text import figure, safe
 from sae_tui.widgets.columns import Column
+from sae_tui.widgets.feature_columns import percent
+from sae_tui.widgets.scales import bar
+
+BAR = 8
+"""Cells of a bar."""
 
 
 @dataclass(slots=True)
@@ -26,8 +31,14 @@ def lines_of(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-def concept_columns(called: Callable[[int], Content], *, contrast: bool) -> list[Column]:
-    """A feature's figures on the texts and, with `contrast`, on the contrast texts beside them."""
+def concept_columns(
+    called: Callable[[int], Content], density: Callable[[int], float | None], *, contrast: bool, most: float = 0.0,
+    ascii_only: bool = False,
+) -> list[Column]:  # fmt: skip
+    """A feature's figures on the texts and, with `contrast`, on the contrast texts beside them.
+
+    A bar shows by what they are ranked, whose largest is `most`; `density` is how often it fires in the corpus.
+    """
 
     def on(side: Callable[[ConceptRow], ConceptSide | None], mark: str) -> list[Column]:
         def cell(row: ConceptRow, shown: Callable[[ConceptSide], str]) -> str:
@@ -52,14 +63,17 @@ def concept_columns(called: Callable[[int], Content], *, contrast: bool) -> list
     score = [Column("score", "score", 7, lambda row: figure(row.score), right=True)] if contrast else []
     return [
         Column("feature", "feature", 7, lambda row: str(row.feature), right=True),
+        Column("rank", "", BAR, lambda row: bar(row.score / most, BAR, ascii_only=ascii_only) if row.score > 0 else "",
+               style="$accent"),
         *score, *on(lambda row: row.inside, ""), *outside,
         Column("called", "stands for", 16, lambda row: called(row.feature), weight=1),
+        Column("density", "in corpus", 9, lambda row: percent(density(row.feature)), right=True, style="$text-muted"),
     ]  # fmt: skip
 
 
 def told(found: ConceptFound) -> Content:
-    """What was searched with, and by which rule, in a line."""
+    """What was searched with, in a line."""
     against = f" against {found.contrast}" if found.contrast else ""
     texts = "1 text" if found.texts == 1 else f"{found.texts} texts"
-    parts = [f"{len(found.rows)} features of {texts}{against}", f"strong: {safe(found.rule)}"]
+    parts = [f"{len(found.rows)} features of {texts}{against}"]
     return Content(" · ".join([*parts, *map(safe, found.notes)]))

@@ -60,7 +60,8 @@ class AskText(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """The question above the line."""
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog") as frame:
+            frame.border_subtitle = Content("enter take · esc back")
             yield Label(Content(safe(self._question)), classes="question")
             yield TextLine(safe(self._value))
             yield Label("", id="wrong")

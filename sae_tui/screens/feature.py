@@ -1,5 +1,6 @@
 """One feature of a language model: where it fires and how strongly, on what, what it writes into the stream."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sae_tui.screens.feature_actions import FeatureActions
@@ -78,9 +79,31 @@ class FeaturePage(FeatureText, FeatureActions):
 
     def on_token_text_opened(self, event: TokenText.Opened) -> None:
         """Choose among the features that fire on the token, and go there."""
-        at = self._panes.places.token(event.index)
-        if at is not None:
+        places = self._panes.places
+        at = places.token(event.index)
+        if at is None:
+            return
+        if places.given:
+            self._ask_firing(at["token_idx"], token(at["text"]))
+        else:
             self._choose_firing(at["token_idx"], token(at["text"]))
+
+    def _fire(self, features: Sequence[tuple[int, float]], what: str) -> None:
+        """Choose among features with their values on a token, the strongest first, and go there."""
+        session = self._session
+        if session is None:
+            return
+        values = dict(features)
+
+        def look() -> list[dict[str, Any]]:
+            where = f"feature IN ({', '.join(map(str, values))})"
+            return self.app.stores.get(session).features(where=where, limit=len(values)) if values else []
+
+        def came(rows: list[dict[str, Any]]) -> None:
+            firing = [{**row, "value": values[row["feature"]]} for row in rows]
+            self._choose_among(sorted(firing, key=lambda row: -row["value"]), what)
+
+        self.background(look, came, group="firing")
 
     def on_paged_table_opened(self, event: PagedTable.Opened) -> None:
         """A token or a category goes to the contexts that are about it, or have it. Called besides the one above."""

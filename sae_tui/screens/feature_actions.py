@@ -158,24 +158,28 @@ class FeatureActions(FeatureView, Saying):
         `unlabelled` stands before what a feature without a label goes by.
         """
         session = self._session
-        if session is None:
-            return
+        if session is not None:
+            self.background(
+                lambda: self.app.stores.get(session).firing(token_idx),
+                lambda rows: self._choose_among(rows, what, unlabelled),
+                group="firing",
+            )
 
-        def came(rows: list[dict[str, Any]]) -> None:
-            if not rows:
-                self.app.say(f"no feature fires on {what}")
-                return
-            names = [called(row) if row["label"] else f"{unlabelled}{called(row)}" for row in rows]
-            choices = [
-                (f"{row['feature']:>7}  {name}", figure(row["value"])) for row, name in zip(rows, names, strict=True)
-            ]
-            self.app.push_screen(Choose(f"features that fire on {what}", choices), chosen)
+    def _choose_among(self, rows: Sequence[dict[str, Any]], what: str, unlabelled: str = "") -> None:
+        """Choose among these features, each with its `value` there."""
+        if not rows:
+            self.app.say(f"no feature fires on {what}")
+            return
+        names = [called(row) if row["label"] else f"{unlabelled}{called(row)}" for row in rows]
+        choices = [
+            (f"{row['feature']:>7}  {name}", figure(row["value"])) for row, name in zip(rows, names, strict=True)
+        ]
 
         def chosen(name: str | None) -> None:
             if name is not None:
                 self._go_on(int(name.split()[0]))
 
-        self.background(lambda: self.app.stores.get(session).firing(token_idx), came, group="firing")
+        self.app.push_screen(Choose(f"features that fire on {what}", choices), chosen)
 
     def _find(self, fits: Callable[[Any], bool], what: str) -> None:
         if not self._panes.find(fits):

@@ -233,7 +233,12 @@ class FeatureList(Page):
     def _draw_place(self) -> None:
         count = self._table.count
         place = f"row {self._table.index + 1:,} of {count:,}" if count else "no rows"
-        self.query_one("#place", Line).show(Content(place))
+        typing = f"{count:,} · " * bool(count) + "enter: to the list"
+        self.query_one("#place", Line).show(Content(typing if self._box.has_focus else place))
+
+    def on_descendant_focus(self) -> None:
+        """Other keys work here."""
+        self._draw_place()
 
     def _draw_ran(self) -> None:
         asking = self._asking is not None

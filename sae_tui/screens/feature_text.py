@@ -1,5 +1,7 @@
 """A text of a person's own, on which the feature that is shown lights up, and every feature one goes on to."""
 
+from collections.abc import Sequence
+
 from textual.content import Content
 from textual.timer import Timer
 
@@ -8,6 +10,8 @@ from sae_tui.screens.feature_view import FeatureView, Shown
 from sae_tui.screens.questions import Question
 from sae_tui.widgets.feature_panes import FeaturePanes
 
+FIRING = 100
+"""Features asked for on a token."""
 QUIET_S = 0.15
 """How long a feature is shown before it is asked about the text: who walks fast asks about the last alone."""
 
@@ -78,20 +82,44 @@ class FeatureText(FeatureView):
             lambda question: self._heard(question, text, feature),
         )
 
+    def _ask_firing(self, position: int, what: str) -> None:
+        """Ask which features fire on the token at a position of the text, and choose among them; `what` it is."""
+        card, text, browser = self._card, self._text, self._browser
+        if self._question is not None or card is None or not text or browser is None:
+            return
+        asked = text, card.feature
+        self._question = browser.ask_engine(
+            lambda operator, key: operator.firing(key, text, FIRING),
+            lambda question: self._told_firing(question, asked, position, what),
+        )
+
+    def _fire(self, features: Sequence[tuple[int, float]], what: str) -> None:
+        """Choose among features with their values on a token, the strongest first, and go there."""
+        raise NotImplementedError
+
     def _heard(self, question: Question, text: str, feature: int) -> None:
+        if self._answered(question, (text, feature)) and question.answer.texts and self._card is not None:
+            self._panes.places.open_text(question.answer.texts[0], most=self._card.row["max"])
+            if self._panes.at_hand == "contexts":
+                self._panes.to("contexts")
+
+    def _told_firing(self, question: Question, asked: tuple[str, int], position: int, what: str) -> None:
+        if self._answered(question, asked) and position < len(question.answer):
+            self._fire(question.answer[position].features, what)
+
+    def _answered(self, question: Question, asked: tuple[str, int]) -> bool:
+        """Say how far a question is; whether its answer is there, and still about the text and feature at hand."""
         if question is not self._question or not self.is_mounted or self._card is None:
-            return
-        places = self._panes.places
-        places.border_subtitle = "" if question.ended else Content(f"{question.phase} · esc stops")
+            return False
+        self._panes.places.border_subtitle = "" if question.ended else Content(f"{question.phase} · esc stops")
         if not question.ended:
-            return
+            return False
         self._question = None
         if question.error is not None:
             self._text = ""
             self.app.complain(question.error)
-        elif (text, feature) != (self._text, self._card.feature):
+        elif asked != (self._text, self._card.feature):
             self._read()
-        elif question.answer is not None and question.answer.texts:
-            places.open_text(question.answer.texts[0], most=self._card.row["max"])
-            if self._panes.at_hand == "contexts":
-                self._panes.to("contexts")
+        else:
+            return question.answer is not None
+        return False

@@ -7,6 +7,9 @@ from core.overview import Seen
 from sae_tui.screens.browsing import Found
 from sae_tui.text import safe, shortened
 
+TROUBLE_ROWS = 6
+"""Lines that what is wrong may take, as in features.tcss: all columns there are fit in them."""
+
 
 def title(found: Found, kind: Kind, marks: int) -> Content:
     """How many there are of how many, of which kind, in which order, and how long that took."""
@@ -29,7 +32,7 @@ def ran(found: Found | None, *, trouble: str, asking: bool, width: int) -> Conte
         return shortened(" ".join(safe(where, newlines=True).split()), max(10, width - besides))
 
     if trouble:
-        return Content.styled(shortened(safe(trouble), width), "$error")
+        return Content.styled(shortened(safe(trouble), TROUBLE_ROWS * width), "$error")
     if asking:
         return Content.styled("looking … esc stops it", "$text-muted")
     if where and found and not found.order.count:

@@ -90,12 +90,12 @@ class RunActions(Page):
         )
 
     def action_features(self) -> None:
-        """Match the features of the marked sessions, with this one where a single one is marked."""
+        """Match the features of the marked sessions, with this one where a single one is marked; else of all listed."""
         if self.at is None:
             return
-        marked = {one.name for one in self.app.seen if one.name in self.app.marked}
-        wanted = marked if len(marked) > 1 else {*marked, self.at.name}
-        opening.match(self, (one for one in self.app.seen if one.name in wanted))
+        marked, listed = {one.name for one in self.app.seen if one.name in self.app.marked}, self.listed
+        wanted = marked if len(marked) != 1 else {*marked, self.at.name}
+        opening.match(self, (one for one in self.app.seen if (one.name in wanted if wanted else listed(one))))
 
     def action_study(self) -> None:
         """Its studies."""

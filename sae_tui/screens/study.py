@@ -30,8 +30,8 @@ CHARTS = {"alive": ("alive",), "changes": ("born", "died"), "rho": ("density_rho
 """Of each chart, what of a snapshot is drawn."""
 NAMES = {
     "alive": "alive features",
-    "changes": "born, died since the snapshot before",
-    "rho": "density, ρ with the snapshot before",
+    "changes": "born, died between snapshots",
+    "rho": "density, ρ between snapshots",
 }
 STEPS = ("step", "alive", "born", "died", "density", "density_rho", "jaccard", "drift", "drift_final")
 

@@ -91,7 +91,7 @@ class TitleBar(Line):
 
 
 class KeyBar(Line):
-    """The keys that work here, as many as fit, and always `?`. A message takes its place for a moment."""
+    """The keys that work here, as many as fit, and always that of the help, which is another where one types."""
 
     def __init__(self, unsuited: Callable[[], frozenset[str]]) -> None:
         """`unsuited` gives the ids of actions to leave out."""
@@ -112,7 +112,7 @@ class KeyBar(Line):
             return
         active = self.screen.active_bindings
         drawn: list[Content] = []
-        help_ = self._one("?", "help")
+        help_ = self._one(_help(active), "help")
         room = self.size.width - help_.cell_length - 1
         for keys_, label in _shown(active, self._unsuited()):
             item = self._one(keys_, label)
@@ -125,6 +125,11 @@ class KeyBar(Line):
     @staticmethod
     def _one(key: str, label: str) -> Content:
         return Content.assemble(" ", (key, "bold $accent"), " ", (label, "$text-muted"), " ")
+
+
+def _help(active: dict[str, ActiveBinding]) -> str:
+    """The first of the keys of the help that is not taken as text."""
+    return keys.shown_keys([key for key, bound in active.items() if bound.binding.id == "app.help"][:1])
 
 
 def _shown(active: dict[str, ActiveBinding], unsuited: frozenset[str]) -> list[tuple[str, str]]:

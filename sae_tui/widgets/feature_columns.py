@@ -47,7 +47,7 @@ def sets(columns: Sequence[str], unit: str = "tokens") -> dict[str, list[str]]:
 
 def table_columns(names: Sequence[str], *, ascii_only: bool, unit: str = "tokens") -> list[Column]:
     """Columns of a table by their names in the database, whose figures are counted in a `unit`."""
-    return [_column(name, ascii_only, unit) for name in names]
+    return [_column(name, ascii_only, unit, stars="starred" not in names) for name in names]
 
 
 def cells(counts: Sequence[int], width: int = BARS, *, ascii_only: bool = False) -> str:
@@ -62,16 +62,17 @@ def cells(counts: Sequence[int], width: int = BARS, *, ascii_only: bool = False)
     return "".join(levels[math.ceil(math.sqrt(n) / most * len(levels)) - 1] if n else " " for n in sums)
 
 
-def _column(name: str, ascii_only: bool, unit: str) -> Column:
+def _column(name: str, ascii_only: bool, unit: str, *, stars: bool) -> Column:
+    """`stars`: whether the label says that a feature is starred."""
     match name:
         case "feature":
             return Column(name, "id", 7, lambda row: str(row["feature"]), right=True)
         case "density" | "density_a" | "density_b":
             return Column(name, name.replace("density_", "in half "), 9, lambda row: percent(row[name]), right=True)
         case "label":
-            return Column(name, "label", 12, _label, weight=2)
+            return Column(name, "label", 12, _label if stars else _text(name), weight=2)
         case "specialist_category":
-            return Column(name, "specialist of", 14, _text(name), weight=1)
+            return Column(name, "strong most in", 16, _strong_in, weight=1)
         case "note" | "tags":
             return Column(name, name, 14, _text(name), weight=2, style="$text-muted")
         case "starred":
@@ -111,6 +112,12 @@ def _text(name: str) -> Callable[[Row], str]:
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
 
     return shown
+
+
+def _strong_in(row: Row) -> str | Content:
+    """A category, in bold where it has most of the documents: a specialist's."""
+    name = row.get("specialist_category") or ""
+    return Content.styled(safe(name), "bold") if (row.get("specialist_score") or 0) > 0 else name
 
 
 def _label(row: Row) -> str | Content:

@@ -180,4 +180,5 @@ def specialist(row: Mapping[str, Any]) -> str:
     if row["specialist_score"] is None:
         return "strong nowhere"
     name = shortened(safe(row["specialist_category"]), 24)
-    return f"{'specialist of' if row['specialist_score'] > 0 else 'most in'} {name}, score {row['specialist_score']:+d}"
+    kind = "specialist of" if row["specialist_score"] > 0 else "strong most in"
+    return f"{kind} {name}, score {row['specialist_score']:+d}"

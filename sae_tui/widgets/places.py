@@ -74,10 +74,13 @@ class Places(Vertical):
         return bool(self._document)
 
     def token(self, index: int | None) -> Token | None:
-        """A token of the document that is open; None in a text that a person gave, which the database lacks."""
-        if self._given is not None or index is None or index >= len(self._document):
-            return None
-        return self._document[index]
+        """A token of the document, or text, that is open."""
+        return self._document[index] if index is not None and index < len(self._document) else None
+
+    @property
+    def given(self) -> bool:
+        """Whether it is a text that a person gave, whose tokens the database lacks."""
+        return self._given is not None
 
     @property
     def ids(self) -> bool:

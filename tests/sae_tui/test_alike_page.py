@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import RunError
 from core.session import Session
+from sae_tui.screens import study
 from sae_tui.screens.alike import AlikePage
 from sae_tui.screens.asked import Asks, Verb
 from sae_tui.screens.compare import ComparePage
@@ -58,7 +59,7 @@ def title(page, pane) -> str:
 
 
 async def opened(pilot, *, marked=NAMES):
-    """Mark sessions and press `m` on Runs."""
+    """Mark sessions, or none for all, and press `m` on Runs."""
     app = pilot.app
     await until(lambda: app.screen._rows, "the list is empty")
     app.marked = set(marked)
@@ -188,6 +189,14 @@ async def test_what_runs_is_told_stopped_by_esc_and_when_the_screen_is_left(root
 
 
 @pytest.mark.asyncio
+async def test_where_none_is_marked_all_that_are_listed_and_were_analysed_are_matched(root, workbench, verbs):
+    app = workbench(root)
+    async with app.run_test(size=SMALL) as pilot:
+        await opened(pilot, marked=())
+        await until(lambda: verbs.asked and verbs.asked[-1][:4] == ["compare", *NAMES])
+
+
+@pytest.mark.asyncio
 async def test_what_cannot_be_compared_is_told(root, workbench, verbs):
     app = workbench(root)
     async with app.run_test(size=SMALL) as pilot:
@@ -220,6 +229,9 @@ async def test_studies_draw_clouds_and_the_training(root, workbench, verbs, size
         await until(lambda: "ρ +0.38 95% +0.35 to +0.41 · 64 features" in text(page, "token_entropy"))
         assert "density, log scale" in text(page, "token_entropy")
         assert [verb[1] for verb in verbs.asked] == ["frequency", "emergence"]
+        if size == WIDE:  # each beside others: no title is cut
+            for pane in study.NAMES:
+                assert len(title(page, pane)) <= page.query_one(f"#{pane}").size.width - 2, pane
         visited = [page.here]
         for _ in range(7):
             await pilot.press("tab")

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from sae_tui import keys, settings
+from sae_tui.palette import Commands
 from sae_tui.screens.dialogs import Ask, Reader
 from sae_tui.state import State
 from sae_tui.widgets.bars import MODES, KeyBar, TitleBar
+from tests.sae_tui.waiting import until
 
 SIZE = (100, 30)
 
@@ -70,6 +72,24 @@ async def test_the_palette_finds_actions_sessions_and_features_by_number(session
         await pilot.pause(0.3)
         assert app.current_mode == "features"
         assert type(app.screen).__name__ == "FeaturePage"
+
+
+@pytest.mark.asyncio
+async def test_the_palette_begins_with_what_the_screen_can_do_and_names_the_keys(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(lambda: app.screen.focused is not None)
+        found = [(hit.text, hit.help) async for hit in Commands(app.screen).discover()]
+        assert found[0] == ("Runs: new", "n  Configure a new run, from a preset")
+        sections = [text.partition(":")[0] for text, _ in found]
+        assert sections == sorted(sections, key=["Runs", "In tables", "Everywhere"].index)
+        hits = [hit.text async for hit in Commands(app.screen).search("Draw the whole screen")]
+        assert hits[0] == "Everywhere: redraw"
+        await pilot.pause()
+
+
+def test_keys_are_written_as_they_stand_on_a_keyboard():
+    assert keys.shown_keys(["ctrl+j", "f5", "ctrl+enter", "f1"]) == "^J F5 ^enter F1"
 
 
 @pytest.mark.asyncio

@@ -9,6 +9,7 @@ from sae_tui.screens.feature import FeaturePage
 from sae_tui.screens.features import FeaturesPage
 from sae_tui.screens.steer import SteerPage
 from sae_tui.widgets.bars import KeyBar, Line
+from sae_tui.widgets.feature_columns import percent
 from sae_tui.widgets.paged_table import PagedTable
 from tests.sae_tui.waiting import until
 
@@ -66,8 +67,10 @@ async def test_texts_find_features_that_open_are_marked_and_filter_the_list(sess
         assert page._searched.texts == "f "
         await searched(app, pilot, page)
         assert ("concept", ("one", "two"), (), None, 100) in made[0].asked
-        await until(lambda: "2 features of 2 texts · strong: 0.5x" in told(page))
+        await until(lambda: told(page) == "2 features of 2 texts")
+        await until(lambda: str(page.query_one("#found").border_subtitle) == "strong: 0.5x")
         await until(lambda: "100%" in drawn(page)[1] and "50%" in drawn(page)[1])
+        await until(lambda: [line.count("█") for line in drawn(page)[1:3]] == [8, 7])  # by 97 and 95
         await until(lambda: "always on [bold]" in drawn(page)[1])
         await until(lambda: "mark" in page.query_one(KeyBar).content.plain)
         await pilot.press("space")
@@ -88,6 +91,19 @@ async def test_texts_find_features_that_open_are_marked_and_filter_the_list(sess
         assert app.screen._box("texts").text == "one\n\ntwo" and len(made) == 1
         await pilot.press("escape")
         await until(lambda: app.screen is features)
+
+
+@pytest.mark.asyncio
+async def test_a_feature_that_fires_everywhere_is_told_from_one_of_these_texts(sessions_root, workbench, made):
+    app = workbench(sessions_root, mode="features", session="alpha")
+    async with app.run_test(size=(160, 45)) as pilot:
+        features, page = await opened(app, pilot)
+        await searched(app, pilot, page)
+        table = features.query_one("#features", PagedTable)
+        densities = {row["feature"]: row["density"] for row in (table._source.row(i) for i in range(table.count))}
+        await until(lambda: drawn(page)[0].rstrip().endswith("in corpus"))
+        for line, feature in enumerate((3, 5), 1):
+            await until(lambda y=line, f=feature: drawn(page)[y].rstrip().endswith(f" {percent(densities[f])}"))
 
 
 @pytest.mark.asyncio

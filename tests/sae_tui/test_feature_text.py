@@ -6,12 +6,14 @@ import pytest
 
 from core.errors import EngineError
 from sae_tui.screens import feature_text
+from sae_tui.screens.choose import Choose
 from sae_tui.screens.dialogs import AskText
 from sae_tui.screens.feature import FeaturePage
 from sae_tui.screens.features import FeaturesPage
 from sae_tui.text import safe
 from sae_tui.widgets.feature_facts import Weights
 from sae_tui.widgets.fields import TextLine
+from sae_tui.widgets.paged_table import PagedTable
 from sae_tui.widgets.places import Places
 from tests.core.analysis.conftest import ALWAYS, SILENT
 from tests.sae_tui.waiting import until
@@ -33,6 +35,7 @@ def engine(monkeypatch):
 async def typed(app, pilot, text):
     await pilot.press("t")
     await until(lambda: isinstance(app.screen, AskText))
+    await until(lambda: str(app.screen.query_one(".dialog").border_subtitle) == "enter take · esc back")
     before = app.screen.query_one(TextLine).value
     app.screen.query_one(TextLine).value = text
     await pilot.press("enter")
@@ -61,7 +64,6 @@ async def test_a_feature_lights_up_on_a_text_and_so_does_each_one_goes_on_to(ses
         assert "text · max 2.00 at ␣two" in title and "100% of x" in title and "10.0% of z" in title
         await until(lambda: "of its max" in line(page, "place"))
         assert page.copied()[0] == "the text"
-        await pilot.press("enter")  # the database knows nothing of its tokens
         await pilot.press("right_square_bracket")
         await until(lambda: page._card.feature != ALWAYS)
         now = page._card.feature
@@ -76,6 +78,27 @@ async def test_a_feature_lights_up_on_a_text_and_so_does_each_one_goes_on_to(ses
         await pilot.press("left_square_bracket")
         await until(lambda: page._card.feature == ALWAYS)
         assert not page._text and "contexts" in places(page).border_title
+
+
+@pytest.mark.asyncio
+async def test_enter_on_a_token_of_the_text_chooses_among_the_features_that_fire_on_it(
+    sessions_root, workbench, engine
+):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, ALWAYS)
+        await typed(app, pilot, "one two three")
+        await until(lambda: places(page).reading and page.focused is places(page).document)
+        await until(lambda: places(page).document.cursor == 1)  # on " two", the strongest
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, Choose))
+        await until(lambda: "␣two" in str(app.screen.query_one(".dialog").border_title))
+        assert ("firing", "one two three", 0) in engine.asked
+        table = app.screen.query_one(PagedTable)
+        await until(lambda: table.count == 2)
+        assert table.row[0].split()[0] == "3" and table.row[1] == "8.00"
+        await pilot.press("enter")
+        await until(lambda: app.screen is page and page._card.feature == 3)
 
 
 @pytest.mark.asyncio

@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from textual.content import Content
 from textual.widgets import Static
 
 from core import labels
@@ -21,7 +22,8 @@ from sae_tui.screens.saying import Saying
 from sae_tui.state import State
 from sae_tui.text import safe
 from sae_tui.widgets.bars import Line
-from sae_tui.widgets.feature_columns import SETS, cells, percent, sets
+from sae_tui.widgets.feature_columns import SETS, cells, percent, sets, table_columns
+from sae_tui.widgets.feature_facts import specialist
 from sae_tui.widgets.paged_table import PagedTable
 from sae_tui.widgets.preview import Preview, bars
 from tests.sae_tui.waiting import until
@@ -136,6 +138,9 @@ async def test_words_and_conditions_filter_as_one_types_and_errors_leave_what_wa
         await type_(page, pilot, "densty < 0.3")
         assert ran(page) == "features have no column 'densty': did you mean 'density'?"
         assert shown(page) == found
+        await type_(page, pilot, "zzzzzz < 0.3")
+        await until(lambda: ran(page).endswith("y") and "no column 'zzzzzz': known are" in ran(page))
+        await until(lambda: page.query_one("#ran").size.height > 2)  # all of it can be read
         await type_(page, pilot, "max > '[/x]\x1b]52;'")
         assert ran(page).isprintable()
         assert "Could not convert" in ran(page)
@@ -156,6 +161,8 @@ async def test_keys_are_text_in_the_filter_box(sessions_root, workbench):
         assert page.query_one("#filter-text").value == "sfv */A"
         assert page._wanted.kind.facet == "all"
         assert "filter" not in page.query_one("#keys", Line).content.plain
+        assert page.query_one("#keys", Line).content.plain.strip() == "F1 help"  # `?` is text, too
+        await until(lambda: page.query_one("#place", Line).content.plain.endswith("enter: to the list"))
         page.query_one("#filter-text").value = ""
         await pilot.press("escape")
         assert table.has_focus
@@ -213,7 +220,7 @@ async def test_facets_column_sets_marks_and_steering(sessions_root, workbench):
             await asked(page, pilot)
             headers.append(table.render_line(0).text.split())
         assert "p50" in headers[0]
-        assert "specialist" in headers[1] and "birth" in headers[2]
+        assert "strong" in headers[1] and "birth" in headers[2]
         assert "bias" in headers[3]
         assert "note" in headers[4]
         assert "histogram" in headers[-1]
@@ -468,6 +475,20 @@ def test_a_cursor_move_sends_little_and_an_idle_screen_nothing(sessions_root, tm
             terminal.wait_for(place)
             assert 0 < len(terminal.sent) - before <= 1300
             terminal.settle(0.5)
+
+
+def test_only_specialists_stand_out_and_a_star_is_drawn_once():
+    row = {"specialist_category": "[b]x", "specialist_score": 2, "label": "l", "starred": True}
+    column = table_columns(["specialist_category"], ascii_only=False)[0]
+    assert column.header == "strong most in"
+    bold = column.cell(row)
+    assert isinstance(bold, Content) and (bold.plain, str(bold.spans[0].style)) == ("[b]x", "bold")
+    assert column.cell({**row, "specialist_score": -2}) == "[b]x"
+    assert specialist(row) == "specialist of [b]x, score +2"
+    assert specialist({**row, "specialist_score": -2}) == "strong most in [b]x, score -2"
+    for names, stars in ((["label", "max"], 1), (["starred", "label"], 1)):
+        drawn = "".join(str(c.cell(row)) for c in table_columns(names, ascii_only=False) if c.name != "max")
+        assert drawn.count("★") == stars, names
 
 
 def test_the_small_histogram_shows_every_count():
