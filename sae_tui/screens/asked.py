@@ -98,6 +98,13 @@ class Asks(Page):
             verb.stop()
         return verb is not None
 
+    def action_back(self) -> None:
+        """Back; what has been worked on for a while is not thrown away by a key that does not say so."""
+        if self._verb is not None:
+            self.app.say("still at work: esc stops it")
+        else:
+            super().action_back()
+
     def on_unmount(self) -> None:
         """Nobody hears the answer."""
         self.stop_asking()

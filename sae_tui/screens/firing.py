@@ -32,6 +32,8 @@ VALUE = 6
 """Cells of an activation."""
 WIDE = 8
 """Cells of a bar that stands alone."""
+KEYS = "enter amplifies · a adds · o opens"
+"""What is done with a feature of a list."""
 
 
 class Firing(Vertical):
@@ -47,6 +49,7 @@ class Firing(Vertical):
 
     def __init__(self, *, ascii_only: bool = False, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
+        self.border_subtitle = KEYS
         self._ascii = ascii_only
         self._names: Names | None = None
         self._told = Content("")
@@ -128,6 +131,7 @@ class Firing(Vertical):
         self.set_class(not rows, "-nothing")
         if rank != self._rank:
             self._rank = rank
+            self.border_subtitle = "" if rank in ("next", "sparse") else KEYS
             self.table.browse(Source.of(()), columns=self._columns(rank))
         if (generation, side, index, rank) != self._shown:
             self._shown = generation, side, index, rank

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
 from textual.events import DescendantFocus
 from textual.widget import Widget
 
@@ -57,9 +56,7 @@ class SteerView(Planning):
         with Horizontal(id="middle"):
             with Vertical(id="side"):
                 yield Edits(ascii_only=ascii_only, id="edits-pane", classes="pane")
-                firing = Firing(ascii_only=ascii_only, id="firing-pane", classes="pane")
-                firing.border_subtitle = Content("enter amplifies · a adds · o opens")
-                yield firing
+                yield Firing(ascii_only=ascii_only, id="firing-pane", classes="pane")
             yield Texts(ascii_only=ascii_only, id="texts")
         candidates = Candidates()
         yield candidates

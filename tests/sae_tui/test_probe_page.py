@@ -165,6 +165,9 @@ async def test_the_standard_probe_and_ones_own_file_are_run_and_what_runs_can_be
         await until(lambda: "esc stops" in head.content.plain)
         page.clock()
         assert head.content.plain.isprintable()
+        await pilot.press("q")
+        await until(lambda: any("esc stops it" in one.message for one in app._notifications))
+        assert app.screen is page and not verbs.stopped
         await pilot.press("escape")
         await until(lambda: "nothing was probed yet" in head.content.plain)
         assert verbs.stopped == [["probe", "alpha"]] and app.screen is page

@@ -128,10 +128,11 @@ async def test_of_the_text_it_is_told_how_sparse_it_is_and_on_how_many_tokens_ho
             assert line.count("█") == int(8 * filled)
         mid = sorted(token.active for token in tokens[1:])[len(tokens[1:]) // 2]
         await until(lambda: f"min 1, median {mid}, max 2" in page.query_one("#token").render().plain)
+        assert not page.firing.border_subtitle
         await pilot.press("enter", "enter")  # a row of figures is no feature
         assert not page.edits.plan.interventions
         await pilot.press("escape", "s")
-        await until(lambda: page.rank == "fires")
+        await until(lambda: page.rank == "fires" and "enter amplifies" in str(page.firing.border_subtitle))
 
 
 @pytest.mark.asyncio
