@@ -118,7 +118,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("compare.sort", "s", "sort", "Sort by the column at the cursor; again: downwards; then by name"),
     Action("compare.leave", "escape", "back", "The points in their pane again; else back"),
 
-    Action("alike.by", "b", "by", "Alike by the direction of decoder rows, or by firing together"),
+    Action("alike.by", "b", "by", "Alike by direction of decoder rows, by firing together, by documents"),
     Action("alike.list", "v", "list", "Features that are each other's best, those of one alone, of the other alone"),
     Action("alike.follow", "f", "follow", "Follow the feature at the cursor through all of them, or the matches again"),
     Action("alike.next", "right_square_bracket", "next", "Match the next two"),

@@ -24,7 +24,7 @@ LIMIT = 1_000
 
 
 class AlikePage(Asks, Turning):
-    """Over the Runs screen. All is of one answer of `sae-tui compare`, for directions or for firing."""
+    """Over the Runs screen. All is of one answer of `sae-tui compare`, for directions, firing or documents."""
 
     SECTION, MODE = "alike", "runs"
     CSS_PATH = "alike.tcss"
@@ -188,8 +188,9 @@ class AlikePage(Asks, Turning):
         return action not in ("list", "follow") or self._match is not None
 
     def action_by(self) -> None:
-        """By firing or by direction; where the first try failed, which takes directions if it can, by firing."""
-        self._by = "direction" if self._by == "firing" else "firing"
+        """By the next of direction, firing, documents; after a first try that failed, by firing."""
+        ways = list(SCORES)
+        self._by = ways[(ways.index(self._by or "direction") + 1) % len(ways)]
         self._ask()
 
     def action_list(self) -> None:

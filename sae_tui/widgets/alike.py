@@ -18,11 +18,11 @@ FIGURES: dict[str, tuple[str, float]] = {
     "fvu": ("FVU", 1), "l0": ("L0", 1), "d_sae": ("features", 1), "alive": ("alive", 1),
     "dense_share": ("dense %", 100), "duplicate_share": ("duplicates %", 100), "token_entropy": ("token entropy", 1),
     "category_entropy": ("category entropy", 1), "token_stability": ("token stability", 1),
-    "specialists": ("specialists", 1),
+    "specialists": ("specialists", 1), "label_score": ("label score", 1),
 }  # fmt: skip
-"""Rows of the table: what each is called, and what its number is multiplied by."""
+"""Rows of the table, where any session has them: what each is called, and what its number is multiplied by."""
 WORDS = ("architecture", "hook")
-SCORES = {"direction": "cosine", "firing": "correlation"}
+SCORES = {"direction": "cosine", "firing": "correlation", "documents": "documents' r"}
 LISTS = ("pairs", "only", "only_back")
 BAR, NUMBER, NAME = 8, 7, 18
 
@@ -32,7 +32,8 @@ def figures(sessions: Sequence[Found]) -> list[tuple[str, list[Any]]]:
     rows: list[tuple[str, list[Any]]] = [(name, [one["about"].get(name) for one in sessions]) for name in WORDS]
     for name, (said, times) in FIGURES.items():
         values = [{**one["about"], **one["figures"]}.get(name) for one in sessions]
-        rows.append((said, [None if value is None else times * value for value in values]))
+        if any(value is not None for value in values):
+            rows.append((said, [None if value is None else times * value for value in values]))
     counts = [one["specialists"] for one in sessions]
     categories = sorted({c for one in counts for c in one}, key=lambda c: (-max(one.get(c, 0) for one in counts), c))
     return rows + [(f"  {safe(category)}", [one.get(category, 0) for one in counts]) for category in categories]
@@ -95,7 +96,7 @@ def match_lines(match: Found, width: int, height: int, *, ascii_only: bool) -> l
         )
         for a, b, n, of in sides
     ]
-    on = f" · on {match['tokens']:,} tokens" if match["tokens"] else ""
+    on = "".join(f" · on {match[of]:,} {of}" for of in ("tokens", "documents") if match[of])
     lines.append(Content(shortened(f"alike: {by} of {match['alike']:g} or more{on}", width)))
     lines.append(Content.assemble((f"{match['mutual']:,}", "bold"), " are each other's best"))
     rows = height - len(lines) - 2

@@ -39,6 +39,7 @@ def root(sessions_root):
 def verbs(monkeypatch):
     answers = {
         "compare alpha beta gamma --by firing": compared(NAMES, HOSTILE, by="firing", pairs=2),
+        "compare alpha beta gamma --by documents": compared(NAMES, HOSTILE, by="documents"),
         "compare alpha beta gamma": compared(NAMES, HOSTILE),
         "compare alpha beta": RunError(f"they have no text in common {HOSTILE[3]}"),
         **studied(),
@@ -124,7 +125,7 @@ async def test_a_feature_is_followed_from_one_sae_to_the_next(root, workbench, v
 
 
 @pytest.mark.asyncio
-async def test_by_firing_is_asked_once_and_the_first_answer_is_kept(root, workbench, verbs):
+async def test_each_way_of_matching_is_asked_once_and_its_answer_is_kept(root, workbench, verbs):
     app = workbench(root)
     async with app.run_test(size=WIDE) as pilot:
         page = await opened(pilot)
@@ -133,14 +134,17 @@ async def test_by_firing_is_asked_once_and_the_first_answer_is_kept(root, workbe
         await until(lambda: "by correlation" in title(page, "matches"))
         assert "on 900 tokens" in text(page, "matches")
         await pilot.press("b")
+        await until(lambda: "by documents' r" in title(page, "matches"))
+        assert "on 40 documents" in text(page, "matches")
+        await pilot.press("b")
         await until(lambda: "by cosine" in title(page, "matches"))
         await pilot.press("b")
         await until(lambda: "by correlation" in title(page, "matches"))
-        assert len(verbs.asked) == 2
+        assert len(verbs.asked) == 3
         assert page.command_line().endswith("compare alpha beta gamma --by firing")
         assert page.copied() == ("feature 0", "0")
         await pilot.press("R")
-        await until(lambda: len(verbs.asked) == 3)
+        await until(lambda: len(verbs.asked) == 4)
 
 
 @pytest.mark.asyncio
@@ -180,6 +184,9 @@ async def test_what_runs_is_told_stopped_by_esc_and_when_the_screen_is_left(root
         await pilot.press("R")
         await until(lambda: page.asking)
         await pilot.press("q")
+        await until(lambda: any("esc stops it" in n.message for n in app._notifications))
+        assert len(verbs.stopped) == 1 and app.screen is page
+        page.dismiss()
         await until(lambda: len(verbs.stopped) == 2)
         verbs.waits.set()
         await pilot.press("d")
@@ -306,7 +313,10 @@ async def test_a_study_of_a_training_without_snapshots_says_so(root, workbench, 
 def test_the_longest_bar_is_the_largest_and_lines_fit():
     found = compared(NAMES, HOSTILE)
     rows = dict(alike.figures(found["sessions"]))
-    assert rows["L0"] == [3.5, 7.0, 10.5] and rows["dense %"] == [50, 50, 50] and rows["FVU"] == [None] * 3
+    assert rows["L0"] == [3.5, 7.0, 10.5] and rows["dense %"] == [50, 50, 50]
+    assert "FVU" not in rows and "label score" not in rows  # none of them has it
+    found["sessions"][1]["figures"] = {**found["sessions"][1]["figures"], "label_score": 0.8}
+    assert dict(alike.figures(found["sessions"]))["label score"] == [None, 0.8, None]
     column = alike.figure_columns(NAMES, 120, ascii_only=True)
     cells = [column[i].cell(("L0", [3.5, 7.0, 10.5])).plain.count("#") for i in (1, 2, 3)]
     assert cells[0] < cells[1] < cells[2]
