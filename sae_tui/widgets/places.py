@@ -243,4 +243,6 @@ def _told(given: TextReading) -> str:
     parts = ["text", f"max {figure(given.max)} at {shortened(token(at.text), 20)}" if at else "silent"]
     if given.x_nonzero is not None and given.z_nonzero is not None:
         parts.append(f"not 0: {figure(100 * given.x_nonzero)}% of x, {figure(100 * given.z_nonzero)}% of z")
+    if given.active:
+        parts.append(f"{min(given.active):,} to {max(given.active):,} features each")
     return " · ".join([*parts, *([f"{given.cut:,} tokens cut off"] if given.cut else [])])

@@ -203,7 +203,7 @@ class FakeEngine:
                 TextReading(
                     text=text, category="", source="", tokens=tokens, max=most,
                     at=values.index(most) + 1 if most else None, x_nonzero=1.0, z_nonzero=0.1,
-                    active=(1,) * len(tokens), cut=0,
+                    active=tuple(1 + i % 3 for i, _ in enumerate(tokens)), cut=0,
                 )
             )  # fmt: skip
         return tuple(found)

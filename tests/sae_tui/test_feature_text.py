@@ -62,6 +62,7 @@ async def test_a_feature_lights_up_on_a_text_and_so_does_each_one_goes_on_to(ses
         lit, title = read(page)
         assert lit == [" one", " two", " " + HOSTILE[3], " five"]
         assert "text · max 2.00 at ␣two" in title and "100% of x" in title and "10.0% of z" in title
+        assert size == NARROW or "1 to 3 features each" in title
         await until(lambda: "of its max" in line(page, "place"))
         assert page.copied()[0] == "the text"
         await pilot.press("right_square_bracket")
