@@ -156,11 +156,8 @@ def _maxima(
     connection: duckdb.DuckDBPyConnection, positions: Int[np.ndarray, " n"], rows: Int[np.ndarray, " n"], count: int
 ) -> Code:
     """The code whose row i has the largest activation of each feature at the positions of row i, of `count` rows."""
-    entries = _arrays(connection, "SELECT feature, token_idx, value FROM activations")
-    row = np.full(1 + max(int(column.max(initial=0)) for column in (positions, entries["token_idx"])), -1)
-    row[positions] = rows
-    at = row[entries["token_idx"]]
-    feature, at, value = (column[at >= 0] for column in (entries["feature"], at, entries["value"]))
+    entries = _entries(connection, positions)
+    feature, at, value = entries.col, rows[entries.row], entries.data
     order = np.lexsort((value, at, feature))
     feature, at, value = feature[order], at[order], value[order]
     largest = np.append((np.diff(feature) != 0) | (np.diff(at) != 0), True)[: len(value)]
@@ -194,12 +191,16 @@ def _arrays(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, np.nda
 
 def _code(connection: duckdb.DuckDBPyConnection, positions: Int[np.ndarray, " n"]) -> Code:
     """The code at these positions, in their order; a position may come several times."""
+    there = _entries(connection, positions)
+    return Code(there.col, there.row, there.data, d_sae=_width(connection), tokens=len(positions))
+
+
+def _entries(connection: duckdb.DuckDBPyConnection, positions: Int[np.ndarray, " n"]) -> Any:
+    """What fires at these positions, as a matrix in coordinates: of each entry its place among them and its feature."""
     entries = _arrays(connection, "SELECT feature, token_idx, value FROM activations")
     places = (entries["token_idx"], entries["feature"])
-    d_sae = _width(connection)
     rows = 1 + max(int(column.max(initial=0)) for column in (positions, entries["token_idx"]))
-    there = sparse.csr_matrix((entries["value"], places), shape=(rows, d_sae))[positions].tocoo()
-    return Code(there.col, there.row, there.data, d_sae=d_sae, tokens=len(positions))
+    return sparse.csr_matrix((entries["value"], places), shape=(rows, _width(connection)))[positions].tocoo()
 
 
 def _width(connection: duckdb.DuckDBPyConnection) -> int:

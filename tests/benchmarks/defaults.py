@@ -82,10 +82,7 @@ def main() -> None:
     device.tune(torch.device("cpu"))
     torch.set_num_threads(args.threads)
     text = "\n".join([readme.machine("defaults"), "", *rows(args)]) + "\n"
-    args.table.parent.mkdir(parents=True, exist_ok=True)
-    args.table.write_text(text, encoding="utf-8")
-    if args.readme:
-        readme.put(MARK, text)
+    readme.keep(text, args.table, MARK if args.readme else None)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,12 @@ def machine(module: str, **packages: str) -> str:
     )
 
 
-def put(mark: str, text: str) -> None:
-    """Put `text` into the README between the two places that have `mark`."""
+def keep(text: str, table: Path, mark: str | None) -> None:
+    """Write `text` to the file `table`, and into the README between the two places with `mark`, if one is given."""
+    table.parent.mkdir(parents=True, exist_ok=True)
+    table.write_text(text, encoding="utf-8")
+    if mark is None:
+        return
     head, _, rest = README.read_text(encoding="utf-8").partition(mark)
     _, _, tail = rest.partition(mark)
     README.write_text(f"{head}{mark}\n{text}{mark}{tail}", encoding="utf-8")

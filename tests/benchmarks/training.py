@@ -99,10 +99,7 @@ def main() -> None:
     if args.only != "speed":
         parts.append("\n".join(qualities(args, measured)))
     text = "\n\n".join(parts) + "\n"
-    args.table.parent.mkdir(parents=True, exist_ok=True)
-    args.table.write_text(text, encoding="utf-8")
-    if args.readme:
-        readme.put(MARK, text)
+    readme.keep(text, args.table, MARK if args.readme else None)
 
 
 if __name__ == "__main__":

@@ -172,14 +172,20 @@ async def test_what_follows_an_import_comes_though_the_form_is_left_and_the_work
             jobs.stop(session)
 
 
+async def started_on_what_is_torn(pilot, tmp_path):
+    """The form, after the import of an SAE without its weights was started."""
+    page = await opened(pilot)
+    await typed(pilot, SOURCE, str(folder_of(tmp_path / "theirs" / "torn")))
+    await until(lambda: "ready" in told(page))
+    await pilot.press("ctrl+s")
+    return page
+
+
 @pytest.mark.asyncio
 async def test_an_import_whose_form_was_left_is_told_of(sessions_root, workbench, tmp_path):
     app = workbench(sessions_root)
     async with app.run_test(size=(100, 30)) as pilot:
-        page = await opened(pilot)
-        await typed(pilot, SOURCE, str(folder_of(tmp_path / "theirs" / "torn")))
-        await until(lambda: "ready" in told(page))
-        await pilot.press("ctrl+s")
+        page = await started_on_what_is_torn(pilot, tmp_path)
         await until(lambda: "importing" in told(page))
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, RunsPage))
@@ -190,10 +196,7 @@ async def test_an_import_whose_form_was_left_is_told_of(sessions_root, workbench
 async def test_an_import_that_fails_says_why_and_leaves_the_form(sessions_root, workbench, tmp_path):
     app = workbench(sessions_root)
     async with app.run_test(size=(100, 30)) as pilot:
-        page = await opened(pilot)
-        await typed(pilot, SOURCE, str(folder_of(tmp_path / "theirs" / "torn")))
-        await until(lambda: "ready" in told(page))
-        await pilot.press("ctrl+s")
+        page = await started_on_what_is_torn(pilot, tmp_path)
         await until(lambda: any("sae_weights.safetensors is missing" in n.message for n in app._notifications))
         assert isinstance(app.screen, ForeignPage) and not page._starting
         await pilot.press("escape")
