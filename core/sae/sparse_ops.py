@@ -17,7 +17,7 @@ once. Knows nothing of losses, optimisers or architectures.
 """
 
 import abc
-import math
+import functools
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ from torch.nn.functional import embedding_bag
 
 DENSE_FROM = 0.08
 """The share of entries from which on dense products are faster (measured on 2 cores, d_in 576, d_sae 4608)."""
+FEWEST = 4
+"""Groups for each of the k that are wanted, at least: with fewer, looking at them in groups again gains nothing."""
 
 
 class Entries(abc.ABC):
@@ -55,37 +57,84 @@ class Entries(abc.ABC):
         """The sum of `values` over each row. Differentiable."""
 
 
+class Places:
+    """Where entries are: the row and the feature of each, ordered by row."""
+
+    def __init__(self, row: Int[Tensor, " nnz"], feature: Int[Tensor, " nnz"], rows: int, d_sae: int) -> None:
+        self.row, self.feature, self.rows, self.d_sae = row, feature, rows, d_sae
+
+    @functools.cached_property
+    def by_row(self) -> Int[Tensor, " n"]:
+        """Where each row's entries begin."""
+        return _begins(self.row, self.rows)
+
+    @functools.cached_property
+    def _by_feature(self) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Int[Tensor, " d_sae"]]:
+        """The entries ordered by feature, then row; the row of each; where each feature's begin.
+
+        Found once, for the gradients of both weights.
+        """
+        order = torch.sort(self.feature.int(), stable=True).indices
+        return order, self.row.index_select(0, order), _begins(self.feature, self.d_sae)
+
+    def transposed_product(
+        self, values: Float[Tensor, " nnz"], dense: Float[Tensor, "n d"]
+    ) -> Float[Tensor, "d_sae d"]:
+        """`zᵀ dense`: for each feature, the rows of `dense` it counts on, weighted and summed.
+
+        Deterministic: a stable sort orders each feature's rows, and each bag is summed in that order.
+        """
+        order, row, begins = self._by_feature
+        return embedding_bag(row, dense, begins, per_sample_weights=values.index_select(0, order), mode="sum")
+
+    def of_features(self, values: Float[Tensor, " nnz"]) -> Float[Tensor, " d_sae"]:
+        """For each feature, the sum of its values."""
+        return _summed(values, self.feature, self.d_sae)
+
+    def of_rows(self, values: Float[Tensor, " nnz"]) -> Float[Tensor, " n"]:
+        """For each row, the sum of its values."""
+        return _summed(values, self.row, self.rows)
+
+
+def _begins(index: Int[Tensor, " nnz"], n: int) -> Int[Tensor, " n"]:
+    """Where each of the n begins among indices in ascending order."""
+    counts = torch.bincount(index, minlength=n)
+    return counts.cumsum(0) - counts
+
+
+def _summed(values: Float[Tensor, " nnz"], index: Int[Tensor, " nnz"], n: int) -> Float[Tensor, " n"]:
+    return torch.bincount(index, weights=values, minlength=n).to(values.dtype)
+
+
 class SparseEntries(Entries):
     """Entries one by one, ordered by row."""
 
-    def __init__(
-        self, u: Tensor, row: Int[Tensor, " nnz"], feature: Int[Tensor, " nnz"], rows: int, d_sae: int
-    ) -> None:
-        self.u, self.row, self.feature, self.rows, self.d_sae = u, row, feature, rows, d_sae
-        counts = torch.bincount(row, minlength=rows)
-        self.offsets = counts.cumsum(0) - counts
+    def __init__(self, u: Tensor, places: Places) -> None:
+        self.u, self.places, self.rows = u, places, places.rows
 
     def of(self, parameter: Float[Tensor, " d_sae"]) -> Tensor:
         """A parameter of the features, at each entry. Differentiable."""
-        return _Gather.apply(parameter, self.feature)  # pyright: ignore[reportReturnType]
+        return _Gather.apply(parameter, self.places)  # pyright: ignore[reportReturnType]
 
     def decode(self, values: Tensor, W_dec: Float[Tensor, "d_sae d_in"]) -> Float[Tensor, "n d_in"]:
         """`z W_dec`; differentiable in values and W_dec."""
-        product = embedding_bag(self.feature, W_dec.detach(), self.offsets, per_sample_weights=values, mode="sum")
-        return _WeightGradient.apply(product, W_dec, values.detach(), self.row, self.feature)  # pyright: ignore
+        at = self.places
+        product = embedding_bag(at.feature, W_dec.detach(), at.by_row, per_sample_weights=values, mode="sum")
+        return _WeightGradient.apply(product, W_dec, values.detach(), at)  # pyright: ignore[reportReturnType]
 
     def fired(self, active: Tensor) -> Int[Tensor, " d_sae"]:
         """How many `active` entries each feature has."""
-        return torch.bincount(self.feature[active], minlength=self.d_sae)
+        return torch.bincount(self.places.feature[active], minlength=self.places.d_sae)
 
     def row_sums(self, values: Tensor) -> Float[Tensor, " n"]:
         """The sum of `values` over each row."""
-        return _Sum.apply(values, self.row, self.rows)  # pyright: ignore[reportReturnType]
+        return _Sum.apply(values, self.places)  # pyright: ignore[reportReturnType]
 
     def only(self, first: int, end: int) -> "SparseEntries":
         """Those of the features `first` to `end - 1`."""
-        inside = (self.feature >= first) & (self.feature < end)
-        return SparseEntries(self.u[inside], self.row[inside], self.feature[inside], self.rows, self.d_sae)
+        at = self.places
+        inside = (at.feature >= first) & (at.feature < end)
+        return SparseEntries(self.u[inside], Places(at.row[inside], at.feature[inside], at.rows, at.d_sae))
 
 
 class DenseEntries(Entries):
@@ -151,30 +200,31 @@ class Encoder:
         with torch.no_grad():
             d_sae = self.u.shape[1]
             row = torch.div(flat, d_sae, rounding_mode="floor")
-            return self._entries(self.u.flatten()[flat], row, flat - row * d_sae)
+            return self._entries(self.u.flatten().index_select(0, flat), row, flat - row * d_sae)
 
     def _entries(self, values: Tensor, row: Tensor, feature: Tensor) -> SparseEntries:
-        n, d_sae = self.u.shape
+        places = Places(row, feature, *self.u.shape)
         with torch.enable_grad():
-            u = _EncodedSome.apply(values, self._centred, *self._weights, row, feature)
+            u = _EncodedSome.apply(values, self._centred, *self._weights, places)
         assert isinstance(u, Tensor)
-        return SparseEntries(u, row, feature, n, d_sae)
+        return SparseEntries(u, places)
 
 
 def largest(u: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
     """The k largest of each row and their columns, in no order; of equal ones, any.
 
-    In two rounds, in two thirds of `topk`'s time: with the columns in d/s groups of s, what is among the k largest is
-    in one of the k groups whose largest are the largest, or equal to what is there. Column c is in group c mod (d/s),
-    so that the groups' largest are found in one pass that reads whole lines.
+    With the columns in groups, what is among the k largest is in one of the k groups whose largest are the largest, or
+    equal to what is there; those groups are found in the same way. Two thirds of `topk`'s time with d = 4608, less than
+    half with 18,432. Column c is in group c mod (number of groups), so that the groups' largest are found in one pass
+    that reads whole lines.
     """
     n, d = u.shape
-    size = next((s for s in range(math.isqrt(d // k), 3, -1) if d % s == 0), 0)
+    size = next((size for size in range(8, 3, -1) if d % size == 0 and d // size >= FEWEST * k), 0)
     if not size:
         return u.topk(k, dim=1, sorted=False)
     groups = d // size
     in_groups = u.view(n, size, groups)
-    chosen = in_groups.amax(dim=1).topk(k, dim=1, sorted=False).indices
+    chosen = largest(in_groups.amax(dim=1), k)[1]
     candidates = in_groups.gather(2, chosen.unsqueeze(1).expand(n, size, k)).view(n, size * k)
     values, place = candidates.topk(k, dim=1, sorted=False)
     within = torch.div(place, k, rounding_mode="floor")
@@ -188,40 +238,23 @@ def flat_nonzero(mask: Bool[Tensor, "n d"]) -> Int[Tensor, " nnz"]:
     return mask.flatten().nonzero().squeeze(1)
 
 
-def transposed_product(
-    values: Float[Tensor, " nnz"], row: Int[Tensor, " nnz"], feature: Int[Tensor, " nnz"], dense: Float[Tensor, "n d"],
-    d_sae: int,
-) -> Float[Tensor, "d_sae d"]:  # fmt: skip
-    """`zᵀ dense`: for each feature, the rows of `dense` it counts on, weighted and summed.
-
-    Deterministic: a stable sort orders each feature's rows, and each bag is summed in that order.
-    """
-    order = torch.sort(feature.int(), stable=True).indices
-    counts = torch.bincount(feature, minlength=d_sae)
-    return embedding_bag(row[order], dense, counts.cumsum(0) - counts, per_sample_weights=values[order], mode="sum")
-
-
-def summed(values: Float[Tensor, " nnz"], index: Int[Tensor, " nnz"], n: int) -> Float[Tensor, " n"]:
-    """For each of the n indices, the sum of its values."""
-    return torch.bincount(index, weights=values, minlength=n).to(values.dtype)
-
-
 class _EncodedSome(torch.autograd.Function):
     """Some entries of `u`, which is there already; the backward pass gives the encoder's gradients."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, centred: Tensor, W_enc: Tensor, *rest: Tensor) -> Tensor:
-        _b_enc, _b_dec, row, feature = rest
-        ctx.save_for_backward(centred, W_enc, row, feature)
+    def forward(
+        ctx: Any, values: Tensor, centred: Tensor, W_enc: Tensor, _b_enc: Tensor, _b_dec: Tensor, places: Places
+    ) -> Tensor:
+        ctx.save_for_backward(centred, W_enc)
+        ctx.places = places
         return values.view_as(values)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        centred, W_enc, row, feature = ctx.saved_tensors
-        d_sae = W_enc.shape[1]
-        grad_W_enc = transposed_product(grads[0], row, feature, centred, d_sae).T
-        grad_b_enc = summed(grads[0], feature, d_sae)
-        return None, None, grad_W_enc, grad_b_enc, -(W_enc @ grad_b_enc), None, None
+        centred, W_enc = ctx.saved_tensors
+        grad_W_enc = ctx.places.transposed_product(grads[0], centred).T
+        grad_b_enc = ctx.places.of_features(grads[0])
+        return None, None, grad_W_enc, grad_b_enc, -(W_enc @ grad_b_enc), None
 
 
 class _EncodedAll(torch.autograd.Function):
@@ -245,44 +278,41 @@ def _encoded_all(u: Tensor, centred: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec
 
 
 class _Gather(torch.autograd.Function):
-    """`parameter[feature]`, whose gradient is summed by feature."""
+    """A parameter of the features at each entry, whose gradient is summed by feature."""
 
     @staticmethod
-    def forward(ctx: Any, parameter: Tensor, feature: Tensor) -> Tensor:
-        ctx.save_for_backward(feature)
-        ctx.d_sae = len(parameter)
-        return parameter[feature]
+    def forward(ctx: Any, parameter: Tensor, places: Places) -> Tensor:
+        ctx.places = places
+        return parameter.index_select(0, places.feature)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        (feature,) = ctx.saved_tensors
-        return summed(grads[0], feature, ctx.d_sae), None
+        return ctx.places.of_features(grads[0]), None
 
 
 class _Sum(torch.autograd.Function):
     """The sums of values by row, whose gradient is that of the row."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, row: Tensor, rows: int) -> Tensor:
-        ctx.save_for_backward(row)
-        return summed(values, row, rows)
+    def forward(ctx: Any, values: Tensor, places: Places) -> Tensor:
+        ctx.places = places
+        return places.of_rows(values)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        (row,) = ctx.saved_tensors
-        return grads[0][row], None, None
+        return grads[0].index_select(0, ctx.places.row), None
 
 
 class _WeightGradient(torch.autograd.Function):
     """Passes `product = z weight` through; its backward adds `zᵀ grad` for the weight."""
 
     @staticmethod
-    def forward(ctx: Any, product: Tensor, weight: Tensor, values: Tensor, row: Tensor, feature: Tensor) -> Tensor:
-        ctx.save_for_backward(values, row, feature)
-        ctx.d_sae = weight.shape[0]
+    def forward(ctx: Any, product: Tensor, _weight: Tensor, values: Tensor, places: Places) -> Tensor:
+        ctx.save_for_backward(values)
+        ctx.places = places
         return product.view_as(product)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        values, row, feature = ctx.saved_tensors
-        return grads[0], transposed_product(values, row, feature, grads[0], ctx.d_sae), None, None, None
+        (values,) = ctx.saved_tensors
+        return grads[0], ctx.places.transposed_product(values, grads[0]), None, None
