@@ -120,12 +120,17 @@ def read_values(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read as TOML", hint=str(error)) from None
 
 
+def presets() -> list[str]:
+    """The names of the shipped presets, in alphabetical order."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
 def preset(name: str) -> dict[str, Any]:
     """The values of a shipped preset. Raises ConfigError for an unknown name."""
-    known = {p.stem: p for p in PRESETS.glob("*.toml")}
+    known = presets()
     if name not in known:
         raise ConfigError(f"there is no preset {name!r}", hint=nearest(name, known))
-    return read_values(known[name])
+    return read_values(PRESETS / f"{name}.toml")
 
 
 def with_settings(values: Mapping[str, Any], settings: list[str]) -> dict[str, Any]:

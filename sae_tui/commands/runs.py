@@ -9,7 +9,7 @@ from core import config as configs
 from core import continuing, jobs
 from core.errors import SessionError, UsageError
 from core.session import Session, free_name, listing
-from sae_tui.commands import work
+from sae_tui.commands import configured, work
 from sae_tui.commands.output import add_set, as_json, figures, session_of, table
 from sae_tui.text import age, safe, size
 
@@ -18,11 +18,10 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verbs."""
     verb = verbs.add_parser("train", help="train an SAE from a configuration")
     verb.add_argument("config", nargs="?", type=Path, help="a TOML file; `sae-tui config --example` prints one")
-    verb.add_argument("--preset", metavar="P", help="a shipped configuration instead of a file: demo, relu")
-    verb.add_argument("--name", help="the session's name (default: from the model and the SAE)")
+    configured.add(verb)
+    verb.add_argument("--name", help="the session's name (default: that of the file or preset)")
     verb.add_argument("--detach", action="store_true", help="train in a process of its own and return at once")
     verb.add_argument("--then-all", action="store_true", help="then evaluate and analyse, with the same model")
-    add_set(verb)
     verb.set_defaults(run=train)
 
     verb = verbs.add_parser("resume", help="go on with a training that was stopped, failed or interrupted")
@@ -62,14 +61,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def train(args: argparse.Namespace) -> int:
     """`sae-tui train`."""
-    if (args.config is None) == (args.preset is None):
-        raise UsageError(
-            "train takes a configuration file or --preset, one of them", hint="try `sae-tui train --preset demo`"
-        )
-    values = configs.preset(args.preset) if args.preset else configs.read_values(args.config)
-    config = configs.with_absolute_paths(configs.parse(configs.with_settings(values, args.settings)))
-    stem = args.preset or args.config.stem.lower()
-    session = Session.create(args.sessions, args.name or free_name(args.sessions, stem), config)
+    base, values = configured.read(args)
+    config = configs.with_absolute_paths(configs.parse(values))
+    session = Session.create(args.sessions, args.name or free_name(args.sessions, base), config)
     return _trained(args, session)
 
 

@@ -12,7 +12,7 @@ from core.analysis import studies
 from core.errors import UsageError
 from core.session import Session
 from sae_tui import pictures
-from sae_tui.commands import sweep
+from sae_tui.commands import configured, sweep
 from sae_tui.commands.output import as_json, table
 from sae_tui.widgets import multiples
 
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
         if len(args.of) > 1:
             raise UsageError(f"study {args.question} takes one configuration", hint="give one TOML file, or --preset")
         args.config = Path(args.of[0]) if args.of else None
-        base, values = sweep.configured(args)
-        return sweep.done(args, getattr(study, args.question)(base, values))
+        base, values = configured.read(args)
+        return sweep.done(args, getattr(study, args.question)(args.name or base, values))
     if not args.of:
         raise UsageError(f"study {args.question} takes sessions", hint="`sae-tui ls` lists them")
     sessions = [Session.open(args.sessions, name) for name in args.of]

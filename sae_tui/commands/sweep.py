@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core import config as configs
 from core import jobs, sweep
 from core.analysis import compare
-from core.errors import UsageError
 from core.session import Session
-from sae_tui.commands.output import add_set, as_json, table
+from sae_tui.commands import configured
+from sae_tui.commands.output import as_json, table
 from sae_tui.commands.work import STOPPED, foreground
 
 BY = "specialists_by_category"
@@ -35,30 +34,18 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def add_runs(verb: argparse.ArgumentParser) -> None:
     """What every verb takes that makes runs from one configuration."""
-    verb.add_argument("--preset", metavar="P", help="a shipped configuration instead of a file: demo, relu")
+    configured.add(verb)
     verb.add_argument("--name", help="what the sessions' names begin with (default: that of the file or preset)")
     verb.add_argument(
         "--analyze", action="store_true",
         help="build each one's feature database too: token entropy, specialists and duplicates join the table",
     )  # fmt: skip
-    add_set(verb)
 
 
 def run(args: argparse.Namespace) -> int:
     """`sae-tui sweep`."""
-    base, values = configured(args)
-    return done(args, sweep.members(base, values, sweep.grid(args.grid)))
-
-
-def configured(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """What the sessions' names begin with, and what their configurations have in common."""
-    if (args.config is None) == (args.preset is None):
-        raise UsageError(
-            f"{args.verb} takes a configuration file or --preset, one of them",
-            hint=f"try `sae-tui {args.verb} ... --preset demo`",
-        )
-    values = configs.preset(args.preset) if args.preset else configs.read_values(args.config)
-    return args.name or args.preset or args.config.stem.lower(), configs.with_settings(values, args.settings)
+    base, values = configured.read(args)
+    return done(args, sweep.members(args.name or base, values, sweep.grid(args.grid)))
 
 
 def done(args: argparse.Namespace, found: Sequence[sweep.Member]) -> int:

@@ -38,7 +38,7 @@ NAME, PRESET, THEN = "session", "preset", "then"
 
 def presets() -> list[str]:
     """Names of what a form may begin with."""
-    return [*sorted(path.stem for path in configs.PRESETS.glob("*.toml")), PLAIN]
+    return [*configs.presets(), PLAIN]
 
 
 def preset(name: str) -> dict[str, str]:

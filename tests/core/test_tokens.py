@@ -3,7 +3,7 @@ from itertools import count
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.corpus import Document
@@ -56,7 +56,6 @@ CONFIGS = st.builds(
 TOKENIZERS = st.sampled_from([Letters(), Letters(bos_id=None)])
 
 
-@settings(deadline=None)
 @given(TEXTS, CONFIGS, TOKENIZERS)
 def test_every_token_comes_once_in_order_with_its_document_and_place(texts, rules, tokenizer) -> None:
     found = packed(texts, rules, tokenizer)
@@ -70,7 +69,6 @@ def test_every_token_comes_once_in_order_with_its_document_and_place(texts, rule
     assert seen == [(doc, pos, token) for doc, ids in enumerate(encoded) for pos, token in enumerate(ids)]
 
 
-@settings(deadline=None)
 @given(TEXTS, CONFIGS, TOKENIZERS)
 def test_blocks_are_as_a_plain_reference_makes_them(texts, rules, tokenizer) -> None:
     found = [
@@ -193,7 +191,6 @@ def test_an_empty_prompt_is_bos_alone_or_refused_where_there_is_none() -> None:
         prompt_block("", Letters(bos_id=None), config())
 
 
-@settings(deadline=None)
 @given(TEXTS, st.integers(1, 7))
 def test_batches_hold_every_block_once_and_only_the_last_is_smaller(texts: list[str], n: int) -> None:
     rows = packed(texts, config())
