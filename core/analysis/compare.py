@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from core import labels
 from core.analysis import explain, together
 from core.analysis.connection import connected
-from core.analysis.together import Code, blocks, paired
+from core.analysis.together import Code, correlated, largest
 from core.errors import QueryError
 from core.records import Progress
 from core.session import Session
@@ -156,12 +156,12 @@ def _correlated(one: Session, other: Session, codes: tuple[Code, Code], by: By) 
     names = (one.name, other.name)
     for mine, its in (codes, codes[::-1]):
         best, score = np.full(len(mine.n), -1), np.full(len(mine.n), np.nan)
-        for first, last in blocks(mine, its):
-            yield Progress(phase=f"matching {names[0]} to {names[1]}", done=first, total=len(mine.n), unit="features")
-            for feature, pairs in paired(mine, its, first, last):
-                if len(pairs.other):
-                    at = np.lexsort((pairs.other, -pairs.pearson))[0]
-                    best[feature], score[feature] = pairs.other[at], pairs.pearson[at]
+        for pairs in correlated(mine, its):
+            phase = f"matching {names[0]} to {names[1]}"
+            yield Progress(phase=phase, done=pairs.first, total=len(mine.n), unit="features")
+            at, _ = largest(pairs, 1)
+            feature = pairs.feature[at]
+            best[feature], score[feature] = pairs.other[at], pairs.value[at]
         found.append((best, score))
         names = names[::-1]
     (best, score), (back, back_score) = found

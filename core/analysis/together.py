@@ -15,7 +15,7 @@ from core.analysis.connection import connected
 from core.errors import QueryError
 from core.session import Session
 
-BLOCK_ENTRIES = 2**24
+BLOCK_ENTRIES = 2**21
 """Pairs held in memory at a time."""
 LONGEST = 2**40
 """Characters of a document, at most."""
@@ -56,45 +56,57 @@ def pmi(n_f: Any, n_g: Any, both: Any, tokens: int) -> Any:
     return np.log(np.float64(both) * tokens / (np.float64(n_f) * n_g))
 
 
-class Pairs(NamedTuple):
-    """A feature of one code with those of another that fire on some of the same tokens."""
+def pearson(one: Code, other: Code, f: np.ndarray, g: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """`(Σ z_f z_g / n − z̄_f z̄_g) / (σ(z_f) σ(z_g))`, over all n tokens, silent ones included; 0 where one never varies.
 
-    other: np.ndarray
-    both: np.ndarray
-    """Tokens on which both fire."""
-    jaccard: np.ndarray
-    pearson: np.ndarray
-
-
-def blocks(one: Code, other: Code) -> Iterator[tuple[int, int]]:
-    """Runs of features of `one` whose pairs with `other` fit into memory: each has at most one with every feature."""
-    entries_a_token = max(1, round(other.by_token.nnz / max(1, other.tokens)))
-    pairs = np.cumsum(np.minimum(one.n * entries_a_token, len(other.n)))
-    first = 0
-    while first < len(one.n):
-        before = pairs[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(pairs, before + BLOCK_ENTRIES, side="right")))
-        yield first, last
-        first = last
-
-
-def paired(one: Code, other: Code, first: int, last: int) -> Iterator[tuple[int, Pairs]]:
-    """Features `first` to `last` of `one`, each with all of `other` that fire with it, both over the same tokens.
-
-    jaccard: `jaccard`
-    pearson = (Σ z_f z_g / n − z̄_f z̄_g) / (σ(z_f) σ(z_g)), over all n tokens, silent ones included
+    Of features f of `one` and g of `other`, whose `products` are Σ z_f z_g.
     """
-    some = one.by_feature[first:last]
-    counts: Any = _ones(some) @ _ones(other.by_token)  # scipy's stubs promise less than it gives
-    products: Any = some @ other.by_token
-    assert np.array_equal(counts.indices, products.indices)  # one pattern gives one order
-    for row in range(last - first):
-        span = slice(counts.indptr[row], counts.indptr[row + 1])
-        feature, names, both = first + row, counts.indices[span], counts.data[span]
-        scale = one.spread[feature] * other.spread[names]
-        covariance = products.data[span] / max(1, one.tokens) - one.mean[feature] * other.mean[names]
-        pearson = np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
-        yield feature, Pairs(names, both, jaccard(one.n[feature], other.n[names], both), pearson)
+    scale = one.spread[f] * other.spread[g]
+    covariance = products / max(1, one.tokens) - one.mean[f] * other.mean[g]
+    return np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
+
+
+class Pairs(NamedTuple):
+    """A run of features of one code, each with all of another that fire on some of the same tokens."""
+
+    first: int
+    """The first feature of the run."""
+    starts: np.ndarray
+    """Of each feature where its pairs begin, and where those of the last end: `[features + 1]`."""
+    other: np.ndarray
+    value: np.ndarray
+
+    @property
+    def feature(self) -> np.ndarray:
+        """Of each pair the feature whose it is."""
+        return self.spread(np.arange(self.first + len(self.starts) - 1, dtype=self.other.dtype))
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Of each pair the value of its feature, of `values` of all features: faster than to ask by feature."""
+        return np.repeat(values[self.first : self.first + len(self.starts) - 1], np.diff(self.starts))
+
+
+def counted(one: Code, other: Code) -> Iterator[Pairs]:
+    """All pairs of a feature of `one` and one of `other`, over the same tokens: on how many both fire."""
+    return _products(_ones(one.by_feature), _ones(other.by_token))
+
+
+def correlated(one: Code, other: Code) -> Iterator[Pairs]:
+    """All pairs of a feature of `one` and one of `other` that fire together, over the same tokens: their `pearson`."""
+    for pairs in _products(one.by_feature, other.by_token):
+        yield pairs._replace(value=pearson(one, other, pairs.feature, pairs.other, pairs.value.astype(np.float64)))
+
+
+def _products(left: Any, right: Any) -> Iterator[Pairs]:  # scipy's stubs promise less than it gives
+    """The entries of left @ right, in runs of rows of at most BLOCK_ENTRIES, or of one row."""
+    upto = np.cumsum(np.minimum(_ones(left) @ np.diff(right.indptr), right.shape[1]), dtype=np.int64)
+    first = 0
+    while first < len(upto):
+        before = upto[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(upto, before + BLOCK_ENTRIES, side="right")))
+        product = left[first:last] @ right
+        yield Pairs(first, product.indptr, product.indices, product.data)
+        first = last
 
 
 def _ones(code: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -102,13 +114,34 @@ def _ones(code: sparse.csr_matrix) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.ones(code.nnz, dtype=np.int32), code.indices, code.indptr), shape=code.shape)
 
 
-def largest(values: np.ndarray, names: np.ndarray, k: int) -> np.ndarray:
-    """Places of the `k` largest positive values, largest first, ties by the smaller name."""
-    places = np.flatnonzero(values > 0)
-    if len(places) > k:
-        least = np.partition(values[places], len(places) - k)[len(places) - k]
-        places = places[values[places] >= least]
-    return places[np.lexsort((names[places], -values[places]))][:k]
+def largest(pairs: Pairs, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the `k` pairs of largest value of each feature, largest first, ties by the smaller other; their ranks.
+
+    Features in order.
+    """
+    sizes = np.diff(pairs.starts)
+    places = np.flatnonzero(pairs.value >= np.repeat(_least(pairs.value, pairs.starts, k), sizes))
+    feature = np.searchsorted(pairs.starts, places, side="right")
+    order = np.lexsort((pairs.other[places], -pairs.value[places], feature))
+    places, feature = places[order], feature[order]
+    ranks = np.arange(len(places)) - np.searchsorted(feature, feature)
+    return places[ranks < k], ranks[ranks < k]
+
+
+def _least(values: np.ndarray, starts: np.ndarray, k: int) -> np.ndarray:
+    """Of each run of values one that is no larger than its k-th largest, and mostly near it.
+
+    It is the k-th largest of the maxima of a run's parts: so many values at least are as large.
+    """
+    parts = 4 * k
+    sizes = np.diff(starts).astype(np.int64)
+    long = np.flatnonzero(sizes >= parts)
+    least = np.full(len(sizes), -np.inf)
+    edges = starts[long, None] + sizes[long, None] * np.arange(parts + 1) // parts
+    if len(long):  # a run's last edge begins what lies between it and the next
+        maxima = np.maximum.reduceat(np.append(values, -np.inf), edges.ravel()).reshape(edges.shape)[:, :-1]
+        least[long] = np.partition(maxima, parts - k, axis=1)[:, parts - k]
+    return least
 
 
 def codes(one: Session, other: Session) -> tuple[Code, Code]:
