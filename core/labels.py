@@ -106,11 +106,12 @@ def lines(session: Session) -> Iterator[str]:
             yield json.dumps(asdict(label))
 
 
-def from_lines(text: Iterable[str], *, source: str) -> Iterator[Label]:
+def from_lines(text: Iterable[str], *, source: str, width: int | None = None) -> Iterator[Label]:
     """Labels from JSON lines, as `lines` writes them, or with the names Neuronpedia's explanations have.
 
     Those are `index` for the feature, `description` for the label. `source` is who says so where a line does not.
-    Raises UsageError for a line that is no label.
+    `width` is how many features there are, None where that is not known. Raises UsageError for a line that is no label,
+    and for one of a feature beyond them.
     """
     for number, line in enumerate(text, 1):
         if not line.strip():
@@ -125,6 +126,11 @@ def from_lines(text: Iterable[str], *, source: str) -> Iterator[Label]:
             raise UsageError(
                 f"line {number} is no label", hint='each is as {"feature": 12, "label": "months"}'
             ) from error
+        if width is not None and feature >= width:
+            raise UsageError(
+                f"line {number} is of feature {feature:,}, and the SAE has {width:,}",
+                hint=f"their numbers go from 0 to {width - 1:,}; is the file of another SAE?",
+            )
         tags = value.get("tags")
         yield Label(
             feature=feature, label=str(value.get("label") or value.get("description") or ""),

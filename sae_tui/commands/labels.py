@@ -1,6 +1,7 @@
 """`sae-tui labels`: list, import and export them; propose some from statistics; ask a language model for some."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,11 @@ from pathlib import Path
 from core import labels
 from core.analysis import explain, naming
 from core.analysis.store import Store
-from core.errors import SaeTuiError, UsageError
+from core.errors import QueryError, SaeTuiError, SessionError, UsageError
 from core.labels import Label
 from core.records import Progress
 from core.session import Session
+from core.storage import read_json
 from sae_tui.commands.output import as_json, session_of, table, watched
 from sae_tui.text import safe
 
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.export:
         _export(args, session)
     elif args.given:
-        _added(args, session, _read(args.given), "imported")
+        _added(args, session, _read(args.given, session), "imported")
     elif args.propose:
         with Store.open([session]) as store:
             found = naming.proposed(store, _features(args, store, store.d_sae))
@@ -80,13 +82,24 @@ def _export(args: argparse.Namespace, session: Session) -> None:
         print(f"{len(found):,} labels are in {safe(args.export)}")
 
 
-def _read(path: str) -> list[Label]:
+def _read(path: str, session: Session) -> list[Label]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read", hint=str(error)) from error
     # not `splitlines`, which also parts a line where a label holds U+2028 or U+0085
-    return list(labels.from_lines(text.split("\n"), source=Path(path).name))
+    return list(labels.from_lines(text.split("\n"), source=Path(path).name, width=_width(session)))
+
+
+def _width(session: Session) -> int | None:
+    """How many features its SAE has; None where there is neither an SAE nor a database yet."""
+    with contextlib.suppress(SessionError):
+        width = read_json(session.weights_dir() / "cfg.json").get("d_sae")
+        if isinstance(width, int):
+            return width
+    with contextlib.suppress(QueryError), Store.open([session]) as store:
+        return store.d_sae
+    return None
 
 
 def _added(args: argparse.Namespace, session: Session, new: Sequence[Label], how: str) -> None:

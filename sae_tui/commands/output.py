@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,6 +26,10 @@ from core.session import Session
 from sae_tui.text import safe
 
 T = TypeVar("T")
+GAP = 2
+"""Cells between two columns of a table."""
+NUMBER, WORDS, HEADER = 10, 6, 3
+"""Cells that a column of a table keeps: a number is whole in ten; of words, and of a header, some letters tell them."""
 PLAIN_EVERY_S = 10.0
 """Seconds between two lines of progress where stderr is no terminal."""
 
@@ -177,20 +182,45 @@ def figures(values: Mapping[str, Any], unit: str = "tokens") -> Iterator[str]:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Iterable[str] = ()) -> None:
-    """Print rows under a header, numbers to the right; every cell made safe."""
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    kept = set(left)
-    for column in columns:
-        drawn.add_column(
-            Text(safe(column)),
-            justify="left" if column in kept else "right",
-            no_wrap=True,
-            overflow="ellipsis",
-        )
-    for row in rows:
-        drawn.add_row(*(Text(cell(value)) for value in row))
+    """Print rows under a header, numbers to the right; every cell made safe.
+
+    Where they are too wide together, the widest are cut; columns for which that is not enough are named below.
+    """
     # A pipe has no width: rich would assume 80 columns and cut.
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False).print(drawn)
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
+    kept, names = set(left), [safe(column) for column in columns]
+    cells = [[cell(value) for value in row] for row in rows]
+    wide = [max(map(cell_len, of), default=0) for of in zip(*cells, strict=True)] or [0] * len(names)
+    natural = [max(cell_len(name), width) for name, width in zip(names, wide, strict=True)]
+    least = [
+        min(whole, max(HEADER, min(width, WORDS if column in kept else NUMBER)))
+        for column, whole, width in zip(columns, natural, wide, strict=True)
+    ]
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    widths = _fitted(natural, least, console.width)
+    for column, name, width in zip(columns, names, widths, strict=False):
+        justify = "left" if column in kept else "right"
+        drawn.add_column(Text(name), justify=justify, width=width, no_wrap=True, overflow="ellipsis")
+    for row in cells:
+        drawn.add_row(*map(Text, row[: len(widths)]))
+    console.print(drawn)
+    if hidden := names[len(widths) :]:
+        print(f"{len(hidden)} more column{'s' * (len(hidden) > 1)}: {', '.join(hidden)} · --json has all")
+
+
+def _fitted(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Widths of as many columns as have room, one at least: the widest are cut, none below its least width."""
+    n = len(natural)
+    while n > 1 and sum(least[:n]) + GAP * (n - 1) > room:
+        n -= 1
+
+    def cut(most: int) -> list[int]:
+        return [min(whole, max(floor, most)) for whole, floor in zip(natural[:n], least[:n], strict=True)]
+
+    most = min(room, max(natural[:n], default=0))
+    while most > 1 and sum(cut(most)) + GAP * (n - 1) > room:
+        most -= 1
+    return cut(most)
 
 
 def cell(value: Any) -> str:

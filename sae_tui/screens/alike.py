@@ -8,7 +8,6 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
 
-from core.errors import sentence
 from core.session import Session
 from sae_tui.screens import opening
 from sae_tui.screens.asked import Asks
@@ -83,7 +82,7 @@ class AlikePage(Asks, Turning):
         self._show()
 
     def _refused(self, error: Exception) -> None:
-        self._fault = sentence(error)
+        self._fault = self.app.told(error)
         self._show()
 
     def clock(self) -> None:

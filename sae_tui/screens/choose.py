@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 
 from sae_tui.text import safe
+from sae_tui.widgets.bars import DialogKeys
 from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.paged_table import Column, PagedTable
 
@@ -79,6 +80,7 @@ class Choose(Narrowed):
                 ],
                 key=lambda choice: choice[0],
             )
+        yield DialogKeys(("enter", "take"), ("↓ ↑", "move"), ("esc", "back"))
 
     def on_mount(self) -> None:
         """All of them, to begin with."""

@@ -12,6 +12,7 @@ from textual.widgets import Button, Label, Static
 
 from sae_tui import keys
 from sae_tui.text import safe
+from sae_tui.widgets.bars import DialogKeys
 from sae_tui.widgets.fields import TextLine
 
 
@@ -32,6 +33,7 @@ class Ask(ModalScreen[str | None]):
             with Horizontal():
                 for letter, word in self._answers:
                     yield Button(Content.assemble((letter, "bold underline"), f"  {word}"), id=f"answer-{letter}")
+        yield DialogKeys(("enter", "take"), ("← →", "other answer"), ("esc", "back"))
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """The answer."""
@@ -65,6 +67,7 @@ class AskText(ModalScreen[str | None]):
             yield Label(Content(safe(self._question)), classes="question")
             yield TextLine(safe(self._value))
             yield Label("", id="wrong")
+        yield DialogKeys(("enter", "take"), ("esc", "back"))
 
     def on_input_changed(self, event: TextLine.Changed) -> None:
         """Say what is wrong with it."""
@@ -106,6 +109,7 @@ class Reader(ModalScreen[None]):
             frame.border_title = Content(safe(self._title))
             frame.border_subtitle = Content("esc back")
             yield Static(self._content)
+        yield DialogKeys(("esc", "back"), ("↓ ↑", "line"), ("space", "page"), ("g G", "ends"))
 
     def action_scroll(self, where: str) -> None:
         """Move in it."""

@@ -8,7 +8,7 @@ from textual.widget import Widget
 
 from core.analysis import card, gallery
 from core.analysis.card import Card
-from core.errors import QueryError, SaeTuiError, sentence
+from core.errors import QueryError, SaeTuiError
 from core.sae.provenance import neuronpedia_page
 from core.session import Session
 from core.storage import read_json
@@ -110,7 +110,7 @@ class FeatureView(Page):
     def _failed(self, error: Exception) -> None:
         self._loading = False
         if self._card is None:
-            self._panes.say(sentence(error))
+            self._panes.say(self.app.told(error))
         else:
             self._wanted = self._card.feature
             self.app.complain(error)

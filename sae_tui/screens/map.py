@@ -10,12 +10,11 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widget import Widget
 
-from core.analysis.map import Cell, Window
-from core.errors import sentence
+from core.analysis.map import Window
 from core.session import Session
 from sae_tui.screens.page import Page
 from sae_tui.text import called, figure, safe, shortened, token
-from sae_tui.widgets.feature_map import FeatureMap
+from sae_tui.widgets.feature_map import FeatureMap, Ground, painted
 from sae_tui.widgets.rows import Rows
 from sae_tui.widgets.titles import entitle
 
@@ -109,7 +108,7 @@ class MapPage(Page):
         self._map.begin(window, (row for row in rows if row["cluster"] not in parents), self._begin)
 
     def _failed(self, error: Exception) -> None:
-        self._say(sentence(error))
+        self._say(self.app.told(error))
 
     def _say(self, words: str) -> None:
         self.query_one("#cluster", Rows).show([Content(safe(words))])
@@ -129,17 +128,18 @@ class MapPage(Page):
         self._put_off[name] = self.set_timer(QUIET_S, act)
 
     def _ask(self) -> None:
-        session, window, (columns, rows) = self._session, self._map.window, self._map.room
+        session, window, (columns, rows), graph = self._session, self._map.window, self._map.room, self._map.graph
         if session is None or not self._rows:
             return
 
-        def came(cells: list[Cell]) -> None:
+        def came(ground: Ground) -> None:
             if self._map.window == window and self._map.room == (columns, rows):
-                self._map.show(cells, filtered=bool(self._conditions))
+                self._map.show(ground)
                 self._entitle()
 
-        def find() -> list[Cell]:
-            return self.app.stores.get(session).on_map(window, columns, rows, self._conditions)
+        def find() -> Ground:
+            cells = self.app.stores.get(session).on_map(window, columns, rows, self._conditions)
+            return painted(cells, columns, rows, graph=graph, filtered=bool(self._conditions))
 
         self.background(find, came, group="cells", failed=self._failed)
 
@@ -161,7 +161,7 @@ class MapPage(Page):
         shown = self._map
         parts = [f"map · {self._kind} of {self._total:,} directions"]
         parts += [f"{self._lit:,} lit ({figure(100 * self._lit / max(1, self._total))}%)"] if self._conditions else []
-        parts += [f"×{figure(shown.zoom)}, {shown.in_view:,} in view"] if shown.zoom > 1.01 else []
+        parts += [f"×{figure(shown.zoom)}, {shown.ground.in_view:,} in view"] if shown.zoom > 1.01 else []
         entitle(self.query_one("#map"), Content(" · ".join(parts)))
 
     def _tell(self) -> None:

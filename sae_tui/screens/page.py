@@ -7,6 +7,7 @@ loop: threads never touch a widget.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Severity = Literal["information", "warning", "error"]
+ANALYSE = re.compile(r"`sae-tui analyze [^` ]+`")
+"""The command that builds a session's feature database, as errors name it, who know of no keys."""
 
 
 class Bench(InOrder[int]):
@@ -87,9 +90,19 @@ class Bench(InOrder[int]):
         """A short notice that goes away by itself."""
         self.notify(safe(message), severity=severity, markup=False, timeout=4 if severity == "information" else 8)
 
+    def told(self, error: Exception) -> str:
+        """What went wrong and what to do, in one sentence. Not safe."""
+        return self.keyed(sentence(error))
+
+    def keyed(self, words: str) -> str:
+        """The words, with the key that analyses a session after the command that they name for it."""
+        action = next(action for action in keys.actions("runs") if action.name == "analyze")
+        key = keys.shown_keys(self.settings.keys.get(action.id, action.keys).split(",")[:1])
+        return ANALYSE.sub(lambda command: f"{command[0]} (here {key} on Runs)", words)
+
     def complain(self, error: Exception) -> None:
         """What went wrong and what to do, as a notice."""
-        self.say(sentence(error), "error")
+        self.say(self.told(error), "error")
 
     def copy(self, what: str, text: str) -> None:
         """Copy `text` to the terminal's clipboard, also through SSH, and say that `what` was copied."""

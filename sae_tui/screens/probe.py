@@ -12,7 +12,6 @@ from textual.widget import Widget
 from core.analysis import probed
 from core.analysis.given import STANDARD
 from core.analysis.probed import Probed
-from core.errors import sentence
 from core.session import Session
 from sae_tui.screens.asked import Asks
 from sae_tui.screens.dialogs import AskText
@@ -180,7 +179,7 @@ class ProbePage(Asks, Turning):
             self._read()
 
         def failed(error: Exception) -> None:
-            self._fault = sentence(error)
+            self._fault = self.app.told(error)
             self._show()
 
         self.ask(["probe", self._session.name, *words], came, failed)

@@ -19,6 +19,7 @@ from core.steering.transcript import Transcript
 from sae_tui.screens.choose import Narrowed
 from sae_tui.screens.generation import Generation
 from sae_tui.text import figure, safe
+from sae_tui.widgets.bars import DialogKeys
 from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.paged_table import Column, PagedTable
 
@@ -142,6 +143,7 @@ class ChooseSaved(Narrowed):
                 ],
                 key=lambda one: one.path,
             )
+        yield DialogKeys(("enter", "open"), ("^R", "replay a transcript"), ("↓ ↑", "move"), ("esc", "back"))
 
     def on_mount(self) -> None:
         """All of them, to begin with."""

@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from core.analysis.console import Console, Table, place_of, words
-from core.errors import QueryError, SaeTuiError, sentence
+from core.errors import QueryError
 from core.session import Session
 from sae_tui.history import Entry, History
 from sae_tui.screens.dialogs import Reader
@@ -77,7 +77,7 @@ class SqlPage(Exports):
         self._listed = names
         if not sessions:
             self.query_one(SchemaTree).tell(())
-            self._tell(_nothing_to_ask(session))
+            self._tell(self.app.keyed(_nothing_to_ask(session)))
             return
         self.background(lambda: self._asker.tables(sessions), self._tables_came, group="tables", failed=self._failed)
 
@@ -129,7 +129,7 @@ class SqlPage(Exports):
         sessions = self._sessions()
         self._show_wrong(None)
         if not sessions:
-            self._tell(_nothing_to_ask(self.app.session))
+            self._tell(self.app.keyed(_nothing_to_ask(self.app.session)))
             return
         if not sql:
             self.action_examples()
@@ -276,8 +276,7 @@ class SqlPage(Exports):
         self.query_one("#told").display = error is None
         if error is None:
             return
-        text = str(error) if isinstance(error, SaeTuiError) else sentence(error)
-        lines = [Content(f"✗ {safe(text)}")]
+        lines = [Content(f"✗ {safe(self.app.told(error))}")]
         place = place_of(error) if isinstance(error, QueryError) else None
         asked = self._asked.split("\n")
         if place and place[0] <= len(asked):

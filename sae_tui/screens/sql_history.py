@@ -11,6 +11,7 @@ from textual.content import Content
 from sae_tui.history import Entry
 from sae_tui.screens.choose import Narrowed
 from sae_tui.text import safe
+from sae_tui.widgets.bars import DialogKeys
 from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.paged_table import Column, PagedTable
 
@@ -39,6 +40,7 @@ class SqlHistory(Narrowed):
                 key=lambda entry: entry.sql,
                 pinned=3,
             )
+        yield DialogKeys(("enter", "take"), ("↓ ↑", "move"), ("esc", "back"))
 
     def on_mount(self) -> None:
         """All of them, to begin with."""

@@ -9,7 +9,6 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
 
-from core.errors import sentence
 from core.session import Session
 from sae_tui.screens.asked import Asks
 from sae_tui.screens.turning import Told, Turning
@@ -86,7 +85,7 @@ class StudyPage(Asks, Turning):
             after()
 
         def failed(error: Exception) -> None:
-            self._found[question] = sentence(error)
+            self._found[question] = self.app.told(error)
             after()
 
         def after() -> None:

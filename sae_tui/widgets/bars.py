@@ -112,19 +112,27 @@ class KeyBar(Line):
             return
         active = self.screen.active_bindings
         drawn: list[Content] = []
-        help_ = self._one(_help(active), "help")
+        help_ = _one(_help(active), "help")
         room = self.size.width - help_.cell_length - 1
         for keys_, label in _shown(active, self._unsuited()):
-            item = self._one(keys_, label)
+            item = _one(keys_, label)
             if item.cell_length > room:
                 break
             room -= item.cell_length
             drawn.append(item)
         self.show(Content.assemble(*drawn, help_))
 
-    @staticmethod
-    def _one(key: str, label: str) -> Content:
-        return Content.assemble(" ", (key, "bold $accent"), " ", (label, "$text-muted"), " ")
+
+class DialogKeys(Line):
+    """The keys of a dialog over those of the screen behind it, none of which works meanwhile."""
+
+    def __init__(self, *shown: tuple[str, str]) -> None:
+        """`shown` are keys as a person reads them, each with a word or two."""
+        super().__init__(Content.assemble(*(_one(key, label) for key, label in shown)), id="keys")
+
+
+def _one(key: str, label: str) -> Content:
+    return Content.assemble(" ", (key, "bold $accent"), " ", (label, "$text-muted"), " ")
 
 
 def _help(active: dict[str, ActiveBinding]) -> str:

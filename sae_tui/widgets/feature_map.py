@@ -4,17 +4,19 @@ A feature's dot says where it lies; what is lit has a glyph of its own, so that 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.cells import cell_len
+from rich.segment import Segment
 from textual.message import Message
 from textual.strip import Strip
 
 from core.analysis.map import DOTS_X, DOTS_Y, Cell, Window
 from sae_tui.dots import braille, quarters
 from sae_tui.text import shortened, token
-from sae_tui.widgets.line_view import LineView, Part
+from sae_tui.widgets.line_view import LineView
 
 SHADES, ASCII = "░▒▓█", ".:*#"
 INKS = ("$text-muted", "$primary 70%", "$primary", "bold $primary")
@@ -24,6 +26,46 @@ CROWDED = 2.0
 """Features to a dot that holds any, above which shades tell more than dots."""
 CELLS_A_NAME = 220
 NAME_WIDTH = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What lies in the window, as it is drawn below names and cursor."""
+
+    cells: Mapping[tuple[int, int], Cell] = field(default_factory=dict)
+    lines: Sequence[Sequence[tuple[int, str, str]]] = ()
+    """Of each row its runs of one ink: the column where one begins, its characters, of a cell each, and the ink."""
+    in_view: int = 0
+    """How many features they are."""
+
+
+def painted(cells: Iterable[Cell], columns: int, rows: int, *, graph: str, filtered: bool) -> Ground:
+    """The cells of a window as characters; `filtered`: some features are lit and the rest are not.
+
+    It looks at every cell of the screen, which takes longer than a key may: for a worker.
+    """
+    at = {(cell.column, cell.row): cell for cell in cells}
+    n, most = sum(cell.n for cell in at.values()), max((cell.n for cell in at.values()), default=1)
+    crowded = n > CROWDED * sum(cell.dots.bit_count() for cell in at.values())
+    shades = ASCII if graph == "ascii" else SHADES if crowded else None
+    dotted = braille if graph == "braille" else quarters
+
+    def drawn(cell: Cell) -> tuple[str, str]:
+        if filtered and cell.lit:
+            return ("oO" if graph == "ascii" else "○●")[2 * cell.lit >= cell.n], LIT
+        level = min(3, int(4 * math.log1p(cell.n) / math.log1p(max(3, most)) - 1e-9))
+        return shades[level] if shades else dotted(cell.dots), REST if filtered else INKS[level]
+
+    lines = []
+    for y in range(rows):
+        line, ink = [], ""
+        for x in range(columns):
+            glyph, ink = drawn(at[x, y]) if (x, y) in at else (" ", ink)  # a blank needs no ink of its own
+            if not line or line[-1][2] != ink:
+                line.append((x, "", ink))
+            line[-1] = (line[-1][0], line[-1][1] + glyph, ink)
+        lines.append(line)
+    return Ground(at, lines, n)
 
 
 class FeatureMap(LineView):
@@ -39,12 +81,11 @@ class FeatureMap(LineView):
 
     def __init__(self, *, graph: str, id: str) -> None:
         super().__init__(id=id)
-        self._graph = graph
+        self.graph = graph
         self._whole = self.window = Window(0, 1, 0, 1)
-        self._cells: dict[tuple[int, int], Cell] = {}
+        self.ground = Ground()
+        """What lies in the window, or lay in the one before."""
         self._clusters: dict[int, Mapping[str, Any]] = {}
-        self._filtered = self._crowded = False
-        self._most = 1
         self._at = (0, 0)
         self.cluster: int | None = None
         """The one under the cursor, or the one that was walked to."""
@@ -64,11 +105,6 @@ class FeatureMap(LineView):
         """How many times as wide as the window the whole map is."""
         return (self._whole.x1 - self._whole.x0) / (self.window.x1 - self.window.x0)
 
-    @property
-    def in_view(self) -> int:
-        """How many features lie in the window."""
-        return sum(cell.n for cell in self._cells.values())
-
     def begin(self, whole: Window, clusters: Iterable[Mapping[str, Any]], at: int | None) -> None:
         """Another map: all of it in the window, the cursor on the cluster `at`, or the largest."""
         self._whole = self.window = whole
@@ -76,13 +112,10 @@ class FeatureMap(LineView):
         self.walk_to(at if at in self._clusters else min(self._clusters, default=None))
         self.post_message(self.Wanted())
 
-    def show(self, cells: Sequence[Cell], *, filtered: bool) -> None:
-        """Show what lies in the window; `filtered`: some of it is lit and the rest is not."""
-        self._cells = {(cell.column, cell.row): cell for cell in cells}
+    def show(self, ground: Ground) -> None:
+        """Show what lies in the window."""
+        self.ground = ground
         self._kept.clear()
-        self._filtered = filtered
-        self._most = max((cell.n for cell in cells), default=1)
-        self._crowded = sum(c.n for c in cells) > CROWDED * sum(c.dots.bit_count() for c in cells)
         self._draw()
 
     def walk_to(self, cluster: int | None) -> None:
@@ -165,7 +198,7 @@ class FeatureMap(LineView):
 
     def _under(self) -> int | None:
         """The cluster of most features in the cell of the cursor; where it has none, that whose place is nearest."""
-        cell = self._cells.get(self._at)
+        cell = self.ground.cells.get(self._at)
         if cell is not None and cell.cluster is not None:
             return cell.cluster
         columns, rows = self.room
@@ -217,38 +250,34 @@ class FeatureMap(LineView):
         """A line as it was, where neither names nor cursor on it are others: all of them take longer than a key may."""
         stands = self._placed.get(y), self._at[0] if self._at[1] == y else None
         if self._kept.get(y, (None,))[0] != stands:
-            self._kept[y] = stands, super()._line(y)
+            segments = (Segment(text, self._style(ink, False).rich_style) for text, ink in self.parts(y)[0])
+            blank = self._style("", False).rich_style
+            self._kept[y] = stands, Strip(segments).adjust_cell_length(self.line_width, blank)
         return self._kept[y][1]
 
-    def parts(self, y: int) -> tuple[Sequence[Part], bool]:
+    def parts(self, y: int) -> tuple[list[tuple[str, str]], bool]:
         """A row of the map."""
+        over = [(x, text, HERE if here else NAME) for x, (text, here) in self._placed.get(y, {}).items()]
+        if self._at[1] == y:
+            over.append((self._at[0], "X" if self.graph == "ascii" else "╋", HERE))
         found: list[tuple[str, str]] = []
-        names, x = self._placed.get(y, {}), 0
-        while x < self.size.width:
-            if x in names:
-                text, here = names[x]
-                found.append((text, HERE if here else NAME))
-                x += cell_len(text)
-                continue
-            text, ink = ("X" if self._graph == "ascii" else "╋", HERE) if (x, y) == self._at else self._cell(x, y)
-            if found and (found[-1][1] == ink or (text == " " and found[-1][1] != HERE)):
-                found[-1] = (found[-1][0] + text, found[-1][1])
-            else:
-                found.append((text, ink))
-            x += 1
-        return found, False
+        at = 0
+        for x, text, ink in (*sorted(over), (self.line_width, "", "")):
+            for piece, below in self._ground(y, at, x):
+                if piece.isspace() and found and found[-1][1] != HERE:
+                    found[-1] = found[-1][0] + piece, found[-1][1]
+                else:
+                    found.append((piece, below))
+            found.append((text, ink))
+            at = x + cell_len(text)
+        return found[:-1], False
 
-    def _cell(self, x: int, y: int) -> tuple[str, str]:
-        cell = self._cells.get((x, y))
-        if cell is None:
-            return " ", ""
-        level = min(3, int(4 * math.log1p(cell.n) / math.log1p(max(3, self._most)) - 1e-9))
-        if self._filtered and cell.lit:
-            glyphs = "oO" if self._graph == "ascii" else "○●"
-            return glyphs[2 * cell.lit >= cell.n], LIT
-        ink = REST if self._filtered else INKS[level]
-        if self._graph == "ascii":
-            return ASCII[level], ink
-        if self._crowded:
-            return SHADES[level], ink
-        return (braille if self._graph == "braille" else quarters)(cell.dots), ink
+    def _ground(self, y: int, first: int, end: int) -> Iterator[tuple[str, str]]:
+        """What lies in a row from one column to before another."""
+        lines, at = self.ground.lines, first
+        for begin, text, ink in lines[y] if y < len(lines) else ():
+            if piece := text[max(0, first - begin) : max(0, end - begin)]:
+                at += len(piece)
+                yield piece, ink
+        if at < end:
+            yield " " * (end - at), ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from textual.events import Resize
 from textual.message import Message
 
@@ -13,6 +14,8 @@ SHADES, ASCII = " ░▒▓█", " .:*#"
 INKS = ("$text-disabled", "$primary 60%", "$primary", "$accent 80%", "$accent")
 LABEL = 24
 """Cells of what a feature is called, where there is room."""
+WIDE = 4
+"""Cells of a text, where there is room."""
 
 
 class HeatMap(LineView):
@@ -58,10 +61,11 @@ class HeatMap(LineView):
         return LABEL if self.line_width >= 100 else 12
 
     def _cells(self) -> tuple[int, int]:
-        """Cells of a text, and texts in view."""
-        room = self.line_width - self._label - 1
-        wide = max(1, min(4, (room - len(self._groups)) // max(1, self._n)))
-        return wide, max(1, (room - len(self._groups)) // wide)
+        """Cells of a text, and texts in view: more than `WIDE` of them where a category's name takes that."""
+        room = self.line_width - self._label - 1 - len(self._groups)
+        named = max((-(-cell_len(name) // len(places)) for name, places in self._groups if places), default=0)
+        wide = max(1, min(max(WIDE, named), room // max(1, self._n)))
+        return wide, max(1, room // wide)
 
     def _see(self) -> None:
         """Keep the cursor in view, and draw."""

@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from textual.content import Content
 
 from sae_tui import keys, settings
 from sae_tui.palette import Commands
-from sae_tui.screens.dialogs import Ask, Reader
+from sae_tui.screens.choose import Choose
+from sae_tui.screens.dialogs import Ask, AskText, Reader
+from sae_tui.screens.saved import ChooseSaved
+from sae_tui.screens.sql_history import SqlHistory
 from sae_tui.state import State
 from sae_tui.widgets.bars import MODES, KeyBar, TitleBar
 from tests.sae_tui.waiting import until
@@ -54,6 +58,35 @@ async def test_help_lists_every_key_of_the_screen_and_those_that_work_everywhere
         await pilot.pause()
         assert not isinstance(app.screen, Reader)
         assert "? help" in app.screen.query_one(KeyBar).content.plain
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("dialog", "enter"),
+    [
+        (lambda: Ask("Sure?", (("y", "yes"), ("c", "cancel"))), "take"),
+        (lambda: AskText("A name"), "take"),
+        (lambda: Choose("one of", [("a", "the first")]), "take"),
+        (lambda: SqlHistory([]), "take"),
+        (lambda: ChooseSaved([]), "open"),
+        (lambda: Reader("Read", Content("it")), None),
+    ],
+    ids=["ask", "text", "choose", "history", "saved", "reader"],
+)
+async def test_the_last_line_has_a_dialogs_keys_while_it_is_open_and_then_the_pages(
+    sessions_root, workbench, dialog, enter
+):
+    app = workbench(sessions_root)
+    async with app.run_test(size=SIZE) as pilot:
+        page = app.screen
+        await app.push_screen(dialog())
+        await pilot.pause()
+        drawn = "".join(segment.text for segment in app.screen._compositor.render_strips()[-1])
+        assert "esc back" in drawn and (f"enter {enter}" in drawn if enter else "enter" not in drawn)
+        assert "help" not in drawn and len(drawn) == SIZE[0]
+        await pilot.press("escape")
+        await until(lambda: app.screen is page)
+        assert "? help" in "".join(segment.text for segment in page._compositor.render_strips()[-1])
 
 
 @pytest.mark.asyncio

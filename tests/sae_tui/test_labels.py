@@ -5,6 +5,7 @@ import json
 import pytest
 
 from core import config, labels
+from core.analysis.store import Store
 from core.labels import Label
 from sae_tui.cli import run
 from tests.core.analysis.conftest import make_case  # noqa: F401 # a fixture
@@ -63,6 +64,30 @@ def test_labels_of_features_that_cannot_be_are_refused_whole(case, capsys, tmp_p
         file.write_text(f'{{"feature": 1, "label": "x"}}\n{{"feature": {feature}, "label": "y"}}\n')
         assert "line 2 is no label" in called(case, capsys, "--import", str(file), code=2).err
     assert not labels.read(case.session)
+
+
+def test_labels_of_features_beyond_the_saes_width_are_refused_whole(case, capsys, tmp_path):
+    with Store.open([case.session]) as store:
+        width = store.d_sae
+    file = tmp_path / "labels.jsonl"
+    file.write_text(f'{{"feature": {width - 1}, "label": "x"}}\n\n{{"index": {width}, "label": "y"}}\n')
+    said = called(case, capsys, "--import", str(file), code=2).err
+    assert f"line 3 is of feature {width}, and the SAE has {width}: their numbers go from 0 to {width - 1}" in said
+    assert not labels.read(case.session)
+    case.session.sae_dir.mkdir()
+    (case.session.sae_dir / "sae_weights.safetensors").touch()
+    (case.session.sae_dir / "cfg.json").write_text('{"d_sae": 4608}')
+    assert "2 labels imported" in called(case, capsys, "--import", str(file)).out
+    file.write_text('{"feature": 4608, "label": "x"}\n')
+    said = called(case, capsys, "--import", str(file), code=2).err
+    assert "line 1 is of feature 4,608, and the SAE has 4,608" in said
+
+
+def test_labels_are_taken_where_the_width_is_not_known_yet(case, capsys, tmp_path):
+    case.session.database_path.unlink()
+    file = tmp_path / "labels.jsonl"
+    file.write_text('{"feature": 70000, "label": "x"}\n')
+    assert "1 labels imported" in called(case, capsys, "--import", str(file)).out
 
 
 def test_explanations_of_neuronpedia_are_labels(case, capsys, tmp_path):

@@ -1,12 +1,15 @@
 """The map: what is drawn where, the cursor, zoom, clusters by size, what reads without colour, both sizes."""
 
+import threading
+
 import pytest
+from rich.cells import cell_len
 
 from core.analysis.map import Cell, Window
 from core.session import Session
 from sae_tui.dots import braille, quarters
 from sae_tui.screens.map import MapPage
-from sae_tui.widgets.feature_map import FeatureMap
+from sae_tui.widgets.feature_map import FeatureMap, painted
 from sae_tui.widgets.rows import Rows
 from tests.sae_tui.waiting import until
 
@@ -17,7 +20,7 @@ async def opened(app, pilot, conditions=(), cluster=None):
     """The map over the Features screen, drawn."""
     await until(lambda: app.screen._found is not None)
     await app.push_screen(MapPage(list(conditions), cluster))
-    await until(lambda: isinstance(app.screen, MapPage) and app.screen._map._cells)
+    await until(lambda: isinstance(app.screen, MapPage) and app.screen._map.ground.cells)
     return app.screen, app.screen.query_one(FeatureMap)
 
 
@@ -36,7 +39,7 @@ async def test_features_lie_on_the_map_and_the_cluster_under_the_cursor_is_told(
     async with app.run_test(size=size) as pilot:
         page, chart = await opened(app, pilot)
         assert page.query_one("#map").border_title == "map · PCA of 12 directions"
-        assert chart.in_view == 12 and chart.cluster == 0
+        assert chart.ground.in_view == 12 and chart.cluster == 0
         await until(lambda: page.query_one("#cluster").border_title == "cluster 0 · 6 features")
         await until(lambda: "always on" in told(page))
         assert "cluster 1 of 4" in told(page) and f"{12 if size == WIDE else 10} features at 0." in told(page)
@@ -87,7 +90,7 @@ async def test_the_cursor_moves_and_the_window_closes_in_on_it_and_follows(sessi
         assert chart.zoom == pytest.approx(4) and chart._at == (9, 5)
         assert chart.window.middle(9, 5, columns, rows) == pytest.approx(middle)
         await until(lambda: "×4" in page.query_one("#map").border_title)
-        await until(lambda: 0 < chart.in_view < 12)
+        await until(lambda: 0 < chart.ground.in_view < 12)
         left = chart.window.x0
         await pilot.press("H", "H")
         assert chart.window.x0 < left and 0 <= chart._at[0] < columns
@@ -95,9 +98,9 @@ async def test_the_cursor_moves_and_the_window_closes_in_on_it_and_follows(sessi
         assert chart.window == whole
         await pilot.press("plus", "plus", "0")
         assert chart.window == whole
-        await until(lambda: chart.in_view == 12)
+        await until(lambda: chart.ground.in_view == 12)
         await pilot.press("plus", "plus", "plus", "right_square_bracket", "right_square_bracket")
-        await until(lambda: 0 <= chart._at[0] < columns and chart.in_view)
+        await until(lambda: 0 <= chart._at[0] < columns and chart.ground.in_view)
         assert any("#" in line for line in lines(chart))
 
 
@@ -153,15 +156,60 @@ async def test_many_features_are_shades_and_few_are_dots(sessions_root, workbenc
         _, chart = await opened(app, pilot)
         chart.begin(Window(0, 1, 0, 1), [], None)
         few = [Cell(x, 2, 1, 1, 1 << x % 8, None) for x in range(40)]
-        chart.show(few, filtered=False)
+        chart.show(painted(few, *chart.room, graph=chart.graph, filtered=False))
         assert list(lines(chart)[2][:8]) == [braille(1 << x) for x in range(8)]
         many = [Cell(x, 2, 4 ** (x // 10 + 1), 0, 0b1, None) for x in range(40)]
-        chart.show(many, filtered=False)
+        chart.show(painted(many, *chart.room, graph=chart.graph, filtered=False))
         levels = ["░▒▓█".index(glyph) for glyph in lines(chart)[2][:40]]
         assert levels == sorted(levels) and len(set(levels)) == 3
         lit = [Cell(0, 2, 10, 5, 1, None), Cell(1, 2, 10, 1, 1, None), Cell(2, 2, 10, 0, 1, None)]
-        chart.show(lit, filtered=True)
+        chart.show(painted(lit, *chart.room, graph=chart.graph, filtered=True))
         assert lines(chart)[2][:2] == "●○" and lines(chart)[2][2] in "░▒▓█"
+
+
+@pytest.mark.asyncio
+async def test_what_looks_at_every_cell_runs_beside_the_event_loop(sessions_root, workbench, monkeypatch):
+    threads = []
+
+    def watched(*args, **options):
+        threads.append(threading.current_thread())
+        return painted(*args, **options)
+
+    monkeypatch.setattr("sae_tui.screens.map.painted", watched)
+    app = workbench(sessions_root, mode="features", session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        await opened(app, pilot)
+        await pilot.press("plus", "l", "L", "right_square_bracket")
+        await until(lambda: len(threads) == 2)
+    assert threading.main_thread() not in threads
+
+
+def test_a_row_has_a_run_for_each_ink_and_none_for_blanks():
+    alike = [Cell(x, 1, 3, 0, 1, None) for x in (2, 3, 7)]
+    other = Cell(9, 1, 300, 0, 0b1111_1111, None)
+    ground = painted([*alike, other], 12, 3, graph="ascii", filtered=False)
+    assert ground.in_view == 309 and ground.cells[9, 1] == other
+    assert [len(line) for line in ground.lines] == [1, 3, 1] and ground.lines[0] == [(0, " " * 12, "")]
+    assert [(x, text) for x, text, _ in ground.lines[1]] == [(0, "  "), (2, "..   . "), (9, "#  ")]
+
+
+@pytest.mark.asyncio
+async def test_names_and_the_cursor_lie_over_what_is_below_them_cell_by_cell(sessions_root, workbench):
+    app = workbench(sessions_root, mode="features", session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        _, chart = await opened(app, pilot)
+        columns, rows = chart.room
+        full = [Cell(x, y, 1 + (x + y) % 3, 0, 1 << x % 8, None) for x in range(columns) for y in range(rows)]
+        cluster = {"cluster": 0, "x": 0.5, "y": 0.5, "tokens": ["日本語"], "n": 4}
+        chart.begin(Window(0, 1, 0, 1), [cluster], 0)
+        chart.show(painted(full, *chart.room, graph=chart.graph, filtered=False))
+        assert {cell_len(line) for line in lines(chart)} == {columns}
+        x, y = chart._at
+        before = "".join(braille(1 << column % 8) for column in range(columns))
+        assert lines(chart)[y] == before[:x] + "╋" + before[x + 1 :]
+        named = lines(chart)[y + 1]
+        first = named.index("#0 日本語")
+        assert named[:first] == before[:first] and named[first + len("#0 日本語") :] == before[first + 9 :]
 
 
 def test_dots_are_characters_of_braille_and_quarters():

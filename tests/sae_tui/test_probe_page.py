@@ -118,6 +118,23 @@ async def test_what_is_kept_is_shown_and_every_pane_can_be_reached(sessions_root
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("size", "wide"), [(WIDE, 11), (SMALL, 10)])
+async def test_categories_of_few_texts_have_the_room_that_their_names_take(sessions_root, workbench, verbs, size, wide):
+    few = probe(texts=6)
+    names = ("encyclopedia articles", "questions")
+    categories = tuple(replace(one, name=name) for one, name in zip(few.categories, names, strict=True))
+    keep(sessions_root, texts=few.texts, heat=few.heat, top=few.top, categories=categories)
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=size) as pilot:
+        page = await opened(pilot)
+        await until(lambda: "│" in text(page, "heat"))
+        header, line = text(page, "heat").splitlines()[:2]
+        assert ("encyclopedia articles" if size == WIDE else "encyclopedia articl…") in header and "questions" in header
+        parted = header.index("│"), header.index("│", header.index("questions") - 1)
+        assert parted[1] - parted[0] == 1 + 2 * wide and all(line[place] == "│" for place in parted)
+
+
+@pytest.mark.asyncio
 async def test_enter_opens_the_feature_of_the_cell_or_of_the_row(sessions_root, workbench, verbs, monkeypatch):
     keep(sessions_root)
     app = workbench(sessions_root, session="alpha")

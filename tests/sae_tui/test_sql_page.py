@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 
+import duckdb
 import pytest
 
 from sae_tui.history import History, Saved
@@ -424,3 +425,28 @@ def test_a_torn_history_is_read_around(tmp_path):
     with (tmp_path / "new" / "sql_history.jsonl").open("a") as file:
         file.write('{"sql": 3, "session": 1, "at": 2}\n{"odd": 1}\n[]\n{"torn')
     assert [e.sql for e in history.entries()] == ["a", "b"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("remapped", "key"), [({}, "A"), ({"runs.analyze": "ctrl+y,A"}, "^Y")])
+async def test_a_database_of_another_version_is_told_with_the_key_that_makes_it_anew(
+    sessions_root, workbench, remapped, key
+):
+    path = sessions_root / "alpha" / "features.duckdb"
+    path.chmod(0o644)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE meta SET value = '3' WHERE key = 'schema'")
+    app = workbench(sessions_root, mode="sql", session="alpha", keys=remapped)
+    async with app.run_test(size=SIZE) as pilot:
+        page = Page(app, pilot)
+        await until(lambda: page.wrong)
+        assert "alpha was made by another version" in page.wrong
+        assert page.wrong.endswith(f"make it anew with `sae-tui analyze alpha` (here {key} on Runs)")
+
+
+@pytest.mark.asyncio
+async def test_a_session_without_a_database_is_told_with_the_key_that_makes_one(sessions_root, workbench):
+    app = workbench(sessions_root, mode="sql", session="beta")
+    async with app.run_test(size=SIZE) as pilot:
+        page = Page(app, pilot)
+        await until(lambda: page.told.endswith("`sae-tui analyze beta` (here A on Runs) makes one"))
