@@ -259,8 +259,9 @@ class Session:
             raise SessionError(f"session {self.name!r} has a job running", hint=f"`sae-tui stop {self.name}` first")
         if self.path.is_symlink():
             self.path.unlink()
-        else:
-            shutil.rmtree(self.path)
+        while self.path.is_dir():
+            with contextlib.suppress(FileNotFoundError):  # a job that has just ended takes its lock away
+                shutil.rmtree(self.path)
 
 
 def checked_name(name: str, what: str = "a session") -> str:

@@ -174,3 +174,19 @@ def test_a_session_says_what_its_model_reads_and_refuses_the_other_in_a_sentence
         session.require(images=True)
     images.config_path.write_text("model = [")
     assert not images.reads_images
+
+
+def test_a_session_is_deleted_while_the_job_that_has_just_ended_takes_its_lock_away(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    session.lock_path.write_text("{}", encoding="utf-8")
+    unlink = os.unlink
+
+    def late(path: str, **where: int) -> None:
+        if str(path) == session.lock_path.name and session.lock_path.exists():
+            session.lock_path.unlink()
+        unlink(path, **where)
+
+    monkeypatch.setattr("shutil.os.unlink", late)
+    session.delete()
+    assert not session.path.exists()
