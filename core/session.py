@@ -223,6 +223,10 @@ class Session:
             )
         return self.checkpoints_dir / str(steps[0])
 
+    def weights_config(self) -> dict[str, Any]:
+        """What `cfg.json` says of the SAE to use; empty where it cannot be read. Raises as `weights_dir`."""
+        return read_json(self.weights_dir() / "cfg.json")
+
     def size_bytes(self) -> int:
         """Bytes on disk of everything in the folder."""
         total = 0

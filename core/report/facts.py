@@ -41,7 +41,7 @@ from core.records import Example, Progress
 from core.sae.provenance import neuronpedia_page
 from core.session import Session
 from core.shown import figure
-from core.storage import last_line, read_json
+from core.storage import last_line
 
 RULE = (
     "starred, then labelled features; then specialists, the best of each category in turn; then those with a density "
@@ -119,7 +119,7 @@ def read(session: Session, n: int) -> Generator[Progress, None, Report]:
         columns = _columns(store)
         chosen = [row[0] for row in store.query(CHOSEN, n).rows]
         said, checks = labels.read(session), explain.checks(session)
-        config = read_json(session.weights_dir() / "cfg.json")
+        config = session.weights_config()
         told, pictured = [], gallery.there(store)
         for i, feature in enumerate(chosen):
             yield Progress(phase="reading features", done=i, total=n, unit="features")

@@ -296,7 +296,7 @@ def _entries(dense: Float[Tensor, "n d_sae"], counting: Bool[Tensor, "n d_sae"])
     """Those that count, ordered by row, then feature."""
     places = flat_nonzero(counting)
     row = torch.div(places, dense.shape[1], rounding_mode="floor")
-    return SparseCode(row, places - row * dense.shape[1], dense.flatten()[places])
+    return SparseCode(row, places - row * dense.shape[1], dense.flatten().index_select(0, places))
 
 
 def squared_error(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"]) -> Float[Tensor, ""]:

@@ -15,7 +15,6 @@ from core.errors import QueryError, SaeTuiError, SessionError, UsageError
 from core.labels import Label
 from core.records import Progress
 from core.session import Session
-from core.storage import read_json
 from sae_tui.commands.output import as_json, session_of, table, watched
 from sae_tui.text import safe
 
@@ -94,7 +93,7 @@ def _read(path: str, session: Session) -> list[Label]:
 def _width(session: Session) -> int | None:
     """How many features its SAE has; None where there is neither an SAE nor a database yet."""
     with contextlib.suppress(SessionError):
-        width = read_json(session.weights_dir() / "cfg.json").get("d_sae")
+        width = session.weights_config().get("d_sae")
         if isinstance(width, int):
             return width
     with contextlib.suppress(QueryError), Store.open([session]) as store:

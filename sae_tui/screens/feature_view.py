@@ -11,7 +11,6 @@ from core.analysis.card import Card
 from core.errors import QueryError, SaeTuiError
 from core.sae.provenance import neuronpedia_page
 from core.session import Session
-from core.storage import read_json
 from sae_tui.screens.features import FeaturesPage
 from sae_tui.screens.page import Page
 from sae_tui.text import safe
@@ -165,7 +164,7 @@ def _place(browser: FeaturesPage | None, feature: int) -> Place:
 def _link(session: Session, feature: int) -> str | None:
     """Its page on Neuronpedia, where `cfg.json` knows one. Blocks."""
     try:
-        config = read_json(session.weights_dir() / "cfg.json")
+        config = session.weights_config()
     except SaeTuiError:  # what is known of the feature is shown without its weights
         return None
     return neuronpedia_page(config, feature) if config else None

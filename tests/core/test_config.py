@@ -81,8 +81,8 @@ def test_a_setting_that_is_none_is_refused(setting):
 
 
 def test_every_preset_is_a_valid_configuration():
-    presets = config.presets()
-    assert presets
+    presets = sorted(p.stem for p in config.PRESETS.glob("*.toml"))
+    assert presets and presets == config.presets()
     for name in presets:
         config.parse(config.preset(name))
     with pytest.raises(ConfigError, match="did you mean 'demo'"):
