@@ -23,11 +23,13 @@ def write(folder: Path, d_sae: int, tokens: int, k: int) -> Iterator[Progress]:
     Over the `tokens` counted tokens whose codes lie in `folder`. With `n_f` those on which f fires and `n_fg` those on
     which both do, `jaccard`, `pmi` and `pearson` (of both activations) are those of `core.analysis.together`.
     """
+    phase = "finding what fires together"
+    yield Progress(phase=phase)
     code = _read(folder, d_sae, tokens)
     parts = []
-    for pairs in counted(code, code):
-        yield Progress(phase="finding what fires together", done=pairs.first, total=d_sae, unit="features")
-        parts.append(_together(code, pairs, k))
+    for upto, part in counted(code, code, lambda pairs: (pairs.upto, _together(code, pairs, k))):
+        yield Progress(phase=phase, done=upto, total=d_sae, unit="features")
+        parts.append(part)
     shards.write_parts(folder, "coactivations", parts)
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from core import labels
 from core.analysis import explain, together
 from core.analysis.connection import connected
-from core.analysis.together import Code, correlated, largest
+from core.analysis.together import Code, Pairs, correlated, largest
 from core.errors import QueryError
 from core.records import Progress
 from core.session import Session
@@ -156,16 +156,20 @@ def _correlated(one: Session, other: Session, codes: tuple[Code, Code], by: By) 
     names = (one.name, other.name)
     for mine, its in (codes, codes[::-1]):
         best, score = np.full(len(mine.n), -1), np.full(len(mine.n), np.nan)
-        for pairs in correlated(mine, its):
+        for upto, feature, other_feature, correlation in correlated(mine, its, _best):
             phase = f"matching {names[0]} to {names[1]}"
-            yield Progress(phase=phase, done=pairs.first, total=len(mine.n), unit="features")
-            at, _ = largest(pairs, 1)
-            feature = pairs.feature[at]
-            best[feature], score[feature] = pairs.other[at], pairs.value[at]
+            yield Progress(phase=phase, done=upto, total=len(mine.n), unit="features")
+            best[feature], score[feature] = other_feature, correlation
         found.append((best, score))
         names = names[::-1]
     (best, score), (back, back_score) = found
     return Matches(one=one.name, other=other.name, by=by, best=best, score=score, back=back, back_score=back_score)
+
+
+def _best(pairs: Pairs) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    """Up to which feature these pairs go, those that have one, and of each the best and its value."""
+    at, _ = largest(pairs, 1)
+    return pairs.upto, pairs.feature[at], pairs.other[at], pairs.value[at]
 
 
 def followed(feature: int, chain: Sequence[Matches]) -> list[tuple[int, float]]:

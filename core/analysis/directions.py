@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from core.analysis import shards
@@ -15,6 +15,7 @@ from core.models.load import Model
 from core.options import AnalysisConfig
 from core.records import Notice, Progress
 from core.sae.base import SAE
+from core.sae.sparse_ops import largest
 
 ELEMENTS = 2**26
 """Elements of the largest temporary matrix, in features × features: 256 MB."""
@@ -45,8 +46,8 @@ def write(model: Model, sae: SAE, folder: Path, config: AnalysisConfig) -> Itera
     step = max(1, ELEMENTS // sae.d_sae)
     for first in range(0, sae.d_sae, step):
         yield Progress(phase="comparing decoder directions", done=first, total=sae.d_sae, unit="features")
-        top = _nearest(unit, first, step, config.neighbours)
-        parts.append(shards.ranked(first, _numpy(top.indices), _numpy(top.values)))
+        cosines, others = _nearest(unit, first, step, config.neighbours)
+        parts.append(shards.ranked(first, _numpy(others), _numpy(cosines)))
     shards.write_parts(folder, "neighbours", parts)
 
 
@@ -78,8 +79,8 @@ def _write_logits(
         yield Progress(phase="decoding features to logits", done=first, total=len(rows), unit="features")
         logits = model.unembed(rows[first : first + step])
         for sign in (1, -1):
-            top = logits.topk(min(config.top_tokens, logits.shape[1]), dim=1, largest=sign > 0)
-            feature, rank, token_id, value = shards.ranked(first, _numpy(top.indices), _numpy(top.values))
+            values, ids = _largest(sign * logits, min(config.top_tokens, logits.shape[1]))
+            feature, rank, token_id, value = shards.ranked(first, _numpy(ids), _numpy(sign * values))
             effects.append([feature, np.full(len(rank), sign), rank, token_id, value])
         binned = [histograms(some, config.logit_bins) for some in logits.split(AT_ONCE)]
         feature, bins, *columns = shards.ranked(first, *(_numpy(torch.cat(part)) for part in zip(*binned, strict=True)))
@@ -103,12 +104,21 @@ def histograms(rows: Float[Tensor, "f v"], bins: int) -> tuple[Tensor, Tensor, T
     return edges[:, :-1], edges[:, 1:], n
 
 
-def _nearest(unit: Float[Tensor, "f d_in"], first: int, n: int, k: int) -> torch.return_types.topk:
+def _nearest(
+    unit: Float[Tensor, "f d_in"], first: int, n: int, k: int
+) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
     """The `k` largest cosines, and whose they are, of rows `first` to `first + n` with all others."""
     cosines = unit[first : first + n] @ unit.T
     own = torch.arange(len(cosines), device=unit.device)
     cosines[own, first + own] = -torch.inf
-    return cosines.topk(min(k, len(unit) - 1), dim=1)
+    return _largest(cosines, min(k, len(unit) - 1))
+
+
+def _largest(rows: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+    """The k largest of each row and their columns, largest first."""
+    values, columns = largest(rows, k)
+    order = values.argsort(dim=1, descending=True)
+    return values.gather(1, order), columns.gather(1, order)
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -3,8 +3,11 @@
 And such codes of two sessions, of whatever models, over the text that both were analysed on.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+import os
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
 
 import duckdb
 import numpy as np
@@ -16,7 +19,9 @@ from core.errors import QueryError
 from core.session import Session
 
 BLOCK_ENTRIES = 2**21
-"""Pairs held in memory at a time."""
+"""Pairs that a thread holds in memory at a time."""
+THREADS = 4
+"""At most: each holds some 80 MB."""
 LONGEST = 2**40
 """Characters of a document, at most."""
 SPANS = """
@@ -77,36 +82,64 @@ class Pairs(NamedTuple):
     value: np.ndarray
 
     @property
+    def upto(self) -> int:
+        """The feature behind the last of the run."""
+        return self.first + len(self.starts) - 1
+
+    @property
     def feature(self) -> np.ndarray:
         """Of each pair the feature whose it is."""
-        return self.spread(np.arange(self.first + len(self.starts) - 1, dtype=self.other.dtype))
+        return self.spread(np.arange(self.upto, dtype=self.other.dtype))
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """Of each pair the value of its feature, of `values` of all features: faster than to ask by feature."""
-        return np.repeat(values[self.first : self.first + len(self.starts) - 1], np.diff(self.starts))
+        return np.repeat(values[self.first : self.upto], np.diff(self.starts))
 
 
-def counted(one: Code, other: Code) -> Iterator[Pairs]:
-    """All pairs of a feature of `one` and one of `other`, over the same tokens: on how many both fire."""
-    return _products(_ones(one.by_feature), _ones(other.by_token))
+Found = TypeVar("Found")
 
 
-def correlated(one: Code, other: Code) -> Iterator[Pairs]:
-    """All pairs of a feature of `one` and one of `other` that fire together, over the same tokens: their `pearson`."""
-    for pairs in _products(one.by_feature, other.by_token):
-        yield pairs._replace(value=pearson(one, other, pairs.feature, pairs.other, pairs.value.astype(np.float64)))
+def counted(one: Code, other: Code, made: Callable[[Pairs], Found]) -> Generator[Found, None, None]:
+    """What `made` makes, on some threads, of all pairs of a feature of `one` and one of `other`, run by run in order.
+
+    The value of a pair is on how many of the same tokens both fire.
+    """
+    return _products(_ones(one.by_feature), _ones(other.by_token), made)
 
 
-def _products(left: Any, right: Any) -> Iterator[Pairs]:  # scipy's stubs promise less than it gives
-    """The entries of left @ right, in runs of rows of at most BLOCK_ENTRIES, or of one row."""
+def correlated(one: Code, other: Code, made: Callable[[Pairs], Found]) -> Generator[Found, None, None]:
+    """As `counted`, with the `pearson` of both over the same tokens as the value."""
+
+    def correlations(pairs: Pairs) -> Found:
+        products = pairs.value.astype(np.float64)
+        return made(pairs._replace(value=pearson(one, other, pairs.feature, pairs.other, products)))
+
+    return _products(one.by_feature, other.by_token, correlations)
+
+
+def _products(left: Any, right: Any, made: Callable[[Pairs], Found]) -> Generator[Found, None, None]:
+    """`made` of the entries of left @ right, in runs of rows of at most BLOCK_ENTRIES, or of one row."""
+
+    def of(run: tuple[int, int]) -> Found:
+        product = left[slice(*run)] @ right
+        return made(Pairs(run[0], product.indptr, product.indices, product.data))
+
+    pool = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1))
+    try:
+        yield from pool.map(of, pairwise(_runs(left, right)))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _runs(left: Any, right: Any) -> Iterator[int]:
+    """Where each run of rows of left @ right begins, and the last one ends."""
     upto = np.cumsum(np.minimum(_ones(left) @ np.diff(right.indptr), right.shape[1]), dtype=np.int64)
     first = 0
     while first < len(upto):
+        yield first
         before = upto[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(upto, before + BLOCK_ENTRIES, side="right")))
-        product = left[first:last] @ right
-        yield Pairs(first, product.indptr, product.indices, product.data)
-        first = last
+        first = max(first + 1, int(np.searchsorted(upto, before + BLOCK_ENTRIES, side="right")))
+    yield len(upto)
 
 
 def _ones(code: sparse.csr_matrix) -> sparse.csr_matrix:

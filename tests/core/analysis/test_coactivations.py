@@ -43,7 +43,7 @@ def test_others_do_not_depend_on_how_pairs_are_split_and_read(monkeypatch, tmp_p
     columns = {"feature": feature, "token_idx": token, "value": code[token, feature]}
     write(tmp_path / "codes-0000.parquet", columns)
     steps = list(coactivations.write(tmp_path, FEATURES, TOKENS, k))
-    assert (len(steps) == 1) == (entries == 2**21)
+    assert (len(steps) == 2) == (entries == 2**21)  # one before the first run
     rows = pq.read_table(tmp_path / "coactivations.parquet").to_pylist()
     for f in range(FEATURES):
         mine, expected = [row for row in rows if row["feature"] == f], naive(code, f)[:k]

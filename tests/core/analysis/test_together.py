@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -48,10 +49,28 @@ def test_correlations_of_two_codes_come_in_runs_that_hold_no_more_pairs_than_all
     for code in dense:
         token, feature = code.nonzero()
         codes.append(Code(feature, token, code[token, feature], d_sae=code.shape[1], tokens=50))
-    runs = list(correlated(*codes))
+    runs = list(correlated(codes[0], codes[1], lambda pairs: pairs))
     assert len(runs) > 1 and all(len(run.other) <= 30 or len(run.starts) == 2 for run in runs)
     found = {(f, g): r for run in runs for f, g, r in zip(run.feature, run.other, run.value, strict=True)}
     both = (dense[0] > 0).T.astype(int) @ (dense[1] > 0)
     assert found.keys() == set(zip(*map(np.ndarray.tolist, both.nonzero()), strict=True))
     for (f, g), r in found.items():
         assert r == pytest.approx(np.corrcoef(dense[0][:, f], dense[1][:, g])[0, 1])
+
+
+def test_what_is_stopped_does_not_multiply_the_runs_that_are_left(monkeypatch):
+    monkeypatch.setattr(together, "BLOCK_ENTRIES", 1)
+    monkeypatch.setattr(together, "THREADS", 1)
+    firsts, stopped = list[int](), threading.Event()
+
+    def made(pairs: Pairs) -> None:
+        firsts.append(pairs.first)
+        if pairs.first:
+            assert stopped.wait(30)
+
+    code = Code(np.arange(50), np.arange(50), np.ones(50), d_sae=50, tokens=50)
+    runs = together.counted(code, code, made)
+    next(runs)
+    threading.Timer(0.1, stopped.set).start()
+    runs.close()
+    assert len(firsts) <= 2
