@@ -167,10 +167,17 @@ class SAE(nn.Module, abc.ABC):
         origin = self.b_dec if self.apply_b_dec_to_input else torch.zeros_like(self.b_dec)
         return Encoder(x, self.W_enc, self.b_enc, origin, self.precision)
 
-    def pre_activations(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
-        """`u = (x − b_dec) W_enc + b_enc`, x as `normalised` gives it."""
+    def pre_activations(
+        self, x: Float[Tensor, "n d_in"], features: Bool[Tensor, " d_sae"] | None = None
+    ) -> Float[Tensor, "n f"]:
+        """`u = (x − b_dec) W_enc + b_enc`, x as `normalised` gives it; of all features, or of those marked alone.
+
+        Without `apply_b_dec_to_input` b_dec is not subtracted.
+        """
         centred = x - self.b_dec if self.apply_b_dec_to_input else x
-        return torch.addmm(self.b_enc, centred, self.W_enc)
+        if features is None:
+            return torch.addmm(self.b_enc, centred, self.W_enc)
+        return torch.addmm(self.b_enc[features], centred, self.W_enc[:, features])
 
     def encode(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
         """`z = code(u)`, dense, in raw units."""

@@ -67,7 +67,7 @@ class JumpReLU(Thresholded):
         """`c · mean_t Σ_j relu(θ_j − u_j) ‖W_dec[j]‖` over the dead features: lifts them to their thresholds."""
         if self.pre_act_coefficient == 0 or not bool(dead.any()):
             return x.new_zeros(())
-        u = torch.addmm(self.b_enc[dead], x - self.b_dec, self.W_enc[:, dead])
+        u = self.pre_activations(x, dead)
         lacking = (self.threshold[dead] - u).relu() * self.W_dec[dead].norm(dim=1)
         return self.pre_act_coefficient * lacking.sum(dim=1).mean()
 

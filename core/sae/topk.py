@@ -75,7 +75,7 @@ class TopK(UnitDecoder):
         if n_dead == 0 or self.aux_coefficient == 0:
             return x.new_zeros(())
         k_aux = self.d_in // 2
-        u = torch.addmm(self.b_enc[dead], x - self.b_dec, self.W_enc[:, dead])
+        u = self.pre_activations(x, dead)
         values, places = u.relu().topk(min(k_aux, n_dead), dim=1, sorted=False)
         z = torch.zeros_like(u).scatter(1, places, values)
         error = squared_error((x - x_hat).detach(), z @ self.W_dec[dead])

@@ -47,9 +47,9 @@ class Ask(ModalScreen[str | None]):
         elif event.key in ("left", "right"):
             event.stop()
             self.focus_next() if event.key == "right" else self.focus_previous()
-        elif event.character and event.character in [letter for letter, _ in self._answers]:
+        elif event.key in [letter for letter, _ in self._answers]:  # by its key: a quick esc and d is alt+d, not d
             event.stop()
-            self.dismiss(event.character)
+            self.dismiss(event.key)
 
 
 class AskText(ModalScreen[str | None]):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from textual.content import Content
+from textual.events import Key
 
 from sae_tui import keys, settings
 from sae_tui.palette import Commands
@@ -87,6 +88,20 @@ async def test_the_last_line_has_a_dialogs_keys_while_it_is_open_and_then_the_pa
         await pilot.press("escape")
         await until(lambda: app.screen is page)
         assert "? help" in "".join(segment.text for segment in page._compositor.render_strips()[-1])
+
+
+@pytest.mark.asyncio
+async def test_a_letter_right_behind_esc_answers_nothing(sessions_root, workbench):
+    app = workbench(sessions_root)
+    answers = []
+    async with app.run_test(size=SIZE) as pilot:
+        await app.push_screen(Ask("Delete?", (("c", "cancel"), ("d", "delete"))), answers.append)
+        await pilot.pause()
+        app.screen.post_message(Key("alt+d", "d"))  # as a terminal sends both, and Textual reads them
+        await pilot.pause()
+        assert isinstance(app.screen, Ask) and not answers
+        await pilot.press("d")
+        await until(lambda: answers == ["d"])
 
 
 @pytest.mark.asyncio

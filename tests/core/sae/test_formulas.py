@@ -49,9 +49,9 @@ def doubles(sae):
     return {n: p.detach().double().requires_grad_() for n, p in sae.named_parameters()}
 
 
-def naive_topk(p, x, k):
+def naive_topk(p, x, k, subtract=True):
     """The code row by row, as the definition reads."""
-    u = (x - p["b_dec"]) @ p["W_enc"] + p["b_enc"]
+    u = naive_u(p, x, subtract)
     z = torch.zeros_like(u)
     for t in range(len(x)):
         for j in u[t].argsort(descending=True)[:k]:
@@ -87,14 +87,16 @@ def test_topk_loss_and_gradients_equal_the_naive_ones():
     assert_same_gradients(sae, p)
 
 
-def test_topk_auxiliary_loss_and_gradients_equal_the_naive_ones():
-    sae, x = initialised(TopK(D_IN, D_SAE, K, aux_coefficient=0.25)), batch()
+@pytest.mark.parametrize("subtract", [True, False])
+def test_topk_auxiliary_loss_and_gradients_equal_the_naive_ones(subtract):
+    sae = initialised(TopK(D_IN, D_SAE, K, aux_coefficient=0.25, apply_b_dec_to_input=subtract))
+    x = batch()
     dead = torch.zeros(D_SAE, dtype=torch.bool)
     dead[[1, 7, 8, 20]] = True
     losses = sae.losses(x, dead=dead, warmth=1.0)
     losses.total.backward()
     p = doubles(sae)
-    u, z = naive_topk(p, x.double(), K)
+    u, z = naive_topk(p, x.double(), K, subtract)
     x_hat = z @ p["W_dec"] + p["b_dec"]
     residual = (x.double() - x_hat).detach()
     k_aux = D_IN // 2
@@ -190,8 +192,8 @@ def none_dead():
     return torch.zeros(D_SAE, dtype=torch.bool)
 
 
-def naive_u(p, x):
-    return (x.double() - p["b_dec"]) @ p["W_enc"] + p["b_enc"]
+def naive_u(p, x, subtract=True):
+    return (x.double() - (p["b_dec"] if subtract else 0)) @ p["W_enc"] + p["b_enc"]
 
 
 def naive_error(p, z, x):
@@ -204,13 +206,15 @@ def passing(u, threshold, bandwidth, slope):
     return -(slope / bandwidth).detach() * near * (threshold - threshold.detach())
 
 
+@pytest.mark.parametrize("subtract", [True, False])
 @pytest.mark.parametrize("penalty", ["step", "tanh", "quadratic"])
-def test_jumprelu_loss_and_gradients_equal_the_naive_ones(penalty, path):
+def test_jumprelu_loss_and_gradients_equal_the_naive_ones(penalty, subtract, path):
     sae = initialised(
         JumpReLU(
-            D_IN, D_SAE, penalty=penalty, l0_coefficient=0.4, target_l0=7.0, bandwidth=0.6, pre_act_coefficient=0.2
+            D_IN, D_SAE, penalty=penalty, l0_coefficient=0.4, target_l0=7.0, bandwidth=0.6, pre_act_coefficient=0.2,
+            apply_b_dec_to_input=subtract,
         )
-    )
+    )  # fmt: skip
     x, dead = batch(), none_dead()
     dead[[2, 9, 30]] = True
     with torch.no_grad():
@@ -218,7 +222,7 @@ def test_jumprelu_loss_and_gradients_equal_the_naive_ones(penalty, path):
     losses = sae.losses(x, dead=dead, warmth=0.5)
     losses.total.backward()
     p = doubles(sae)
-    u, theta = naive_u(p, x), p["threshold"]
+    u, theta = naive_u(p, x, subtract), p["threshold"]
     active = (u > theta).double()
     z = u * active + passing(u, theta, 0.6, theta.expand_as(u))
     norms = p["W_dec"].norm(dim=1)
@@ -245,16 +249,17 @@ def test_jumprelus_thresholds_stay_positive_and_its_rows_at_unit_norm():
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(D_SAE))
 
 
-def test_gated_loss_and_gradients_equal_the_naive_ones(path):
-    sae, x = initialised(Gated(D_IN, D_SAE, l1_coefficient=0.3)), batch()
+@pytest.mark.parametrize("subtract", [True, False])
+def test_gated_loss_and_gradients_equal_the_naive_ones(subtract, path):
+    sae, x = initialised(Gated(D_IN, D_SAE, l1_coefficient=0.3, apply_b_dec_to_input=subtract)), batch()
     with torch.no_grad():
         sae.r_mag += 0.3 * torch.randn(D_SAE, generator=torch.Generator().manual_seed(4))
         sae.b_mag += 0.3 * torch.randn(D_SAE, generator=torch.Generator().manual_seed(5))
     losses = sae.losses(x, dead=none_dead(), warmth=0.5)
     losses.total.backward()
     p = doubles(sae)
-    product = (x.double() - p["b_dec"]) @ p["W_enc"]
-    gate = product + p["b_enc"]
+    gate = naive_u(p, x, subtract)
+    product = gate - p["b_enc"]
     z = (gate > 0) * (product * p["r_mag"].exp() + p["b_mag"]).clamp_min(0)
     mse = naive_error(p, z, x)
     sparsity = 0.5 * 0.3 * (gate.clamp_min(0) * p["W_dec"].norm(dim=1)).sum(1).mean()
