@@ -18,6 +18,8 @@ IMAGES = (EMBEDDED[2], "ylecun/mnist")
 """Corpora that are known by their names to hold images."""
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 Count = Annotated[int, Field(gt=0)]
+Precision = Literal["float32", "tf32", "bfloat16"]
+"""Of a product of float32 matrices."""
 
 
 def _only(*architectures: str, description: str, **options: Any) -> Any:
@@ -325,9 +327,10 @@ class TrainingConfig(Part):
         default=0.0, ge=0, lt=1,
         description="save the mean of the weights over the steps, which keeps this share a step; 0: the last ones",
     )  # fmt: skip
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Precision = Field(
         default="float32",
-        description="of the encoder's product, the largest; weights, sums and thresholds stay in float32",
+        description="of the encoder's product, the largest; weights, sums and thresholds stay in float32; tf32 is of "
+        "NVIDIA GPUs",
     )
     resample_every_steps: int = Field(
         default=0, ge=0,

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from core.options import Precision
 from core.sae.sparse_ops import Encoder, Entries, flat_nonzero
 
 
@@ -89,7 +90,7 @@ class SAE(nn.Module, abc.ABC):
     """Whether the encoder is kept the decoder's transpose in training."""
     reborn = 0.2
     """The norm of a resampled feature's encoder column, as a share of the living ones' mean."""
-    precision = torch.float32
+    precision: Precision = "float32"
     """Of the encoder's product in training."""
     progress = 0.0
     """The share of its training that is done: what an architecture lets move over the training reads this."""

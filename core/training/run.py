@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from core.config import RunConfig
-from core.errors import DivergedError
+from core.errors import ConfigError, DivergedError
 from core.evaluate import DENSE_ABOVE
 from core.records import Densities, StepReport
 from core.sae.base import SAE, Losses
@@ -47,7 +47,9 @@ class Run:
         self.last: tuple[Tensor, Losses] | None = None
         self.cosines: tuple[float, float] | None = None
         """Of the decoder's directions, the mean and the largest, as they were measured last."""
-        sae.precision = getattr(torch, config.training.precision)
+        sae.precision, place = config.training.precision, sae.b_dec.device
+        if sae.precision == "tf32" and place.type != "cuda":
+            raise ConfigError(f"training.precision = 'tf32', but this trains on {place}", hint="set 'float32'")
 
     @classmethod
     def begun(

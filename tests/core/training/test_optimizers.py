@@ -188,6 +188,22 @@ def test_bfloat16_is_of_the_product_alone():
     assert run.report().mse == pytest.approx(same.report().mse, rel=0.02)
 
 
+def test_tf32_is_of_the_product_alone(monkeypatch):
+    run, _ = begun()
+    run.sae.precision = "tf32"  # a CPU has none: torch is only asked for it
+    product, asked = torch.addmm, []
+
+    def addmm(*given):
+        asked.append(torch.get_float32_matmul_precision())
+        return product(*given)
+
+    monkeypatch.setattr(torch, "addmm", addmm)
+    before = torch.get_float32_matmul_precision()
+    run.step(batches(1)[0])
+    assert asked[0] == "high" and "high" not in asked[1:]
+    assert torch.get_float32_matmul_precision() == before
+
+
 def test_muon_is_refused_in_a_sentence_where_torch_has_none(monkeypatch):
     monkeypatch.delattr(torch.optim, "Muon")
     with pytest.raises(config.ConfigError, match=r"has no Muon: set training\.optimizer"):

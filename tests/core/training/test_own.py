@@ -226,3 +226,9 @@ def test_the_file_says_that_no_model_is_known(files, tmp_path):
     values = saes.read_config(session.sae_dir)
     assert values["metadata"]["model_name"] == "" and values["metadata"]["dataset_path"].endswith("one.npy")
     assert load_file(session.sae_dir / "sae_weights.safetensors")["W_enc"].shape == (16, 64)
+
+
+def test_tf32_is_refused_without_a_gpu(files, tmp_path):
+    session = Session.create(tmp_path / "s", "own", parsed(files / "one.npy", training={"precision": "tf32"}))
+    with pytest.raises(ConfigError, match=r"training\.precision = 'tf32', but this trains on cpu: set 'float32'"):
+        list(flow.train(session, no_model))
