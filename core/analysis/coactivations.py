@@ -8,32 +8,36 @@ import numpy as np
 
 from core.analysis import shards
 from core.analysis.together import BLOCK_ENTRIES, Code, Pairs, counted, jaccard, largest, pearson, pmi
-from core.records import Progress
+from core.records import Notice, Progress
 
-MOST_ENTRIES = 2**24
-"""Activations that are counted: half a million tokens with 32 each. Of more, every second token is taken, every third,
-and so on: what fires together does not need them all, and time and memory grow no further."""
+MOST_ENTRIES = 2**25
+"""Activations that are counted: a million tokens with 32 each. Of more, every second token is taken, every third, and
+so on, and each stands for as many: what fires together does not need them all, and time and memory grow no further."""
 UNEVEN = 16
 """From how many times the tokens of the rarer feature of a pair on to look the other up is faster than to read it."""
 
 
-def write(folder: Path, d_sae: int, tokens: int, k: int) -> Iterator[Progress]:
+def write(folder: Path, d_sae: int, tokens: int, k: int) -> Iterator[Progress | Notice]:
     """The file `coactivations`: of each feature that fired the `k` it fires together with, by Jaccard index.
 
     Over the `tokens` counted tokens whose codes lie in `folder`. With `n_f` those on which f fires and `n_fg` those on
-    which both do, `jaccard`, `pmi` and `pearson` (of both activations) are those of `core.analysis.together`.
+    which both do, `jaccard`, `pmi` and `pearson` (of both activations) are those of `core.analysis.together`. Where
+    there are more than MOST_ENTRIES all are estimates, which a Notice says.
     """
     phase = "finding what fires together"
     yield Progress(phase=phase)
-    code = _read(folder, d_sae, tokens)
+    every = -(-shards.rows(folder, "codes") // MOST_ENTRIES) or 1
+    if every > 1:
+        yield Notice(message=f"what fires together is estimated from one of {every} tokens")
+    code = _read(folder, d_sae, tokens, every)
     parts = []
-    for upto, part in counted(code, code, lambda pairs: (pairs.upto, _together(code, pairs, k))):
+    for upto, part in counted(code, code, lambda pairs: (pairs.upto, _together(code, pairs, k, every))):
         yield Progress(phase=phase, done=upto, total=d_sae, unit="features")
         parts.append(part)
     shards.write_parts(folder, "coactivations", parts)
 
 
-def _together(code: Code, pairs: Pairs, k: int) -> list[np.ndarray]:
+def _together(code: Code, pairs: Pairs, k: int, every: int) -> list[np.ndarray]:
     """Columns of `coactivations` for the features of these pairs."""
     f, g, both = pairs.feature, pairs.other, pairs.value
     alike = jaccard(pairs.spread(code.n), code.n[g], both)
@@ -42,7 +46,7 @@ def _together(code: Code, pairs: Pairs, k: int) -> list[np.ndarray]:
     at, rank = at[alike[at] > 0], rank[alike[at] > 0]
     f, g, both = f[at], g[at], both[at]
     likelier = pmi(code.n[f], code.n[g], both, code.tokens)
-    return [f, rank, g, both, alike[at], likelier, pearson(code, code, f, g, _products(code, f, g))]
+    return [f, rank, g, every * both, alike[at], likelier, pearson(code, code, f, g, _products(code, f, g))]
 
 
 def _products(code: Code, f: np.ndarray, g: np.ndarray) -> np.ndarray:
@@ -74,9 +78,8 @@ def _looked_up(code: Code, rare: np.ndarray, common: np.ndarray) -> Any:
     return found
 
 
-def _read(folder: Path, d_sae: int, tokens: int) -> Code:
-    """The code of all tokens, or of every m-th position."""
-    every = -(-shards.rows(folder, "codes") // MOST_ENTRIES) or 1
+def _read(folder: Path, d_sae: int, tokens: int, every: int) -> Code:
+    """The code of all tokens, or of each `every`-th position."""
     if every > 1:
         places = (part["token_idx"][part["counted"]] for part in shards.each(folder, "tokens"))
         tokens = sum(int((some % every == 0).sum()) for some in places)
@@ -84,4 +87,6 @@ def _read(folder: Path, d_sae: int, tokens: int) -> Code:
         [part[name][part["token_idx"] % every == 0] for name in ("feature", "token_idx", "value")]
         for part in shards.each(folder, "codes")
     ]
-    return Code(*(np.concatenate(column) for column in zip(*parts, strict=True)), d_sae=d_sae, tokens=tokens)
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    del parts  # a third of what is held while the matrices are made
+    return Code(*columns, d_sae=d_sae, tokens=tokens)

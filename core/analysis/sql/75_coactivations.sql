@@ -1,6 +1,6 @@
 -- coactivations  features that fire together most, of all pairs
 --   rank           from 0, by Jaccard index, the largest first
---   other, n       the other feature, and tokens on which both are active; of very long texts, of every m-th token
+--   other, n       the other feature, and tokens on which both are active; above 33 million activations an estimate
 --   jaccard        n / tokens on which at least one is active
 --   pmi            ln(P(both) / (P(one) P(other))), in nats: 0 where they have nothing to do with each other
 --   pearson        correlation of both activations over all counted tokens, silent ones included

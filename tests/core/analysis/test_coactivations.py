@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.analysis import coactivations, together
+from core.records import Notice
 from tests.core.analysis.conftest import write
 
 FEATURES, TOKENS = 60, 300
@@ -49,4 +50,18 @@ def test_others_do_not_depend_on_how_pairs_are_split_and_read(monkeypatch, tmp_p
         mine, expected = [row for row in rows if row["feature"] == f], naive(code, f)[:k]
         assert [(row["rank"], row["other"], row["n"]) for row in mine] == [(i, *e[:2]) for i, e in enumerate(expected)]
         assert [row["jaccard"] for row in mine] == pytest.approx([e[2] for e in expected], rel=1e-6)
+        assert [row["pearson"] for row in mine] == pytest.approx([e[3] for e in expected], abs=1e-6)
+
+
+def test_of_too_many_activations_every_second_token_stands_for_two(monkeypatch, tmp_path, code):
+    token, feature = code.nonzero()
+    monkeypatch.setattr(coactivations, "MOST_ENTRIES", len(token) - 1)
+    write(tmp_path / "codes-0000.parquet", {"feature": feature, "token_idx": token, "value": code[token, feature]})
+    write(tmp_path / "tokens-0000.parquet", {"token_idx": np.arange(TOKENS), "counted": np.ones(TOKENS, dtype=bool)})
+    said = [r.message for r in coactivations.write(tmp_path, FEATURES, TOKENS, 4) if isinstance(r, Notice)]
+    assert said == ["what fires together is estimated from one of 2 tokens"]
+    rows = pq.read_table(tmp_path / "coactivations.parquet").to_pylist()
+    for f in range(FEATURES):
+        mine, expected = [row for row in rows if row["feature"] == f], naive(code[::2], f)[:4]
+        assert [(row["other"], row["n"]) for row in mine] == [(other, 2 * n) for other, n, *_ in expected]
         assert [row["pearson"] for row in mine] == pytest.approx([e[3] for e in expected], abs=1e-6)
