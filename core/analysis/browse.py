@@ -63,6 +63,12 @@ class Kind:
 
 SAID = ("label", "note", "tags", "starred")
 """The columns of the view `browse` besides those of `features`."""
+MATCH = "match"
+"""What features are sorted by unless a column is named: how well the words match that are looked for, else by density.
+
+First come those of whose words all are in label or note; then, and among those, the larger lift goes first, that is
+the best lift of a token the feature fires on in which one of the words occurs; where that is the same the denser one.
+"""
 BY_DENSITY = "s1.main.by_density"
 """The order one begins with, which the analysis has computed: the densest first, ties by number."""
 RICH = 300_000
@@ -75,29 +81,50 @@ PLACE = re.compile(r" at line \d+(, column \d+)?$")
 OPERATOR = re.compile(r"[=<>()]|'.*'|\".*\"|::")
 
 
-def as_condition(text: str, columns: Mapping[str, str]) -> str:
-    """The SQL condition that a filter box's text stands for; "" where there is no text.
+def words_of(text: str, columns: Mapping[str, str]) -> list[str]:
+    """The words of a filter box's text; none where it is SQL.
 
-    `columns` are those of `browse` with their types. The text is SQL itself where it has an operator, a parenthesis or
-    a pair of quotes beside some letter or digit, or a keyword beside a column's name, or is the name of a boolean
-    column. Else it is words, every one of which must occur in the label, the note or a token the feature fires on,
-    whatever its case; `␣` in a word is a space.
+    `columns` are those of `browse` with their types. The text is SQL where it has an operator, a parenthesis or a pair
+    of quotes beside some letter or digit, or a keyword beside a column's name, or is the name of a boolean column.
     """
     text = text.strip()
     names = {name.lower() for name in columns}
-    words = re.findall(r"\w+", text.lower())
+    spelled = re.findall(r"\w+", text.lower())
     boolean = columns.get(text.lower()) == "BOOLEAN"
-    spoken = KEYWORD.search(text) is not None and any(word in names for word in words)
-    if boolean or spoken or (OPERATOR.search(text) and words):
-        return text
-    return " AND ".join(_word(word) for word in text.split())
+    spoken = KEYWORD.search(text) is not None and any(word in names for word in spelled)
+    return [] if boolean or spoken or (OPERATOR.search(text) and spelled) else text.split()
 
 
-def _word(word: str) -> str:
+def as_condition(text: str, columns: Mapping[str, str]) -> str:
+    """The SQL condition that a filter box's text stands for; "" where there is no text.
+
+    Of words, every one must occur in the label, the note or a token the feature fires on, whatever its case; `␣` in a
+    word is a space.
+    """
+    words = words_of(text, columns)
+    on = "feature IN (SELECT feature FROM feature_tokens WHERE text {})"
+    return " AND ".join(f"({_said(word)} OR {on.format(_like(word))})" for word in words) or text.strip()
+
+
+def _like(word: str) -> str:
     found = word.replace("␣", " ").replace("'", "''")
     escaped = re.sub(r"([\\%_])", r"\\\1", found)
-    like = f"ILIKE '%{escaped}%'" + (" ESCAPE '\\'" if escaped != found else "")
-    return f"(label {like} OR note {like} OR feature IN (SELECT feature FROM feature_tokens WHERE text {like}))"
+    return f"ILIKE '%{escaped}%'" + (" ESCAPE '\\'" if escaped != found else "")
+
+
+def _said(word: str) -> str:
+    return f"label {_like(word)} OR note {_like(word)}"
+
+
+def _matches(words: Sequence[str]) -> str:
+    """For each feature some word was found on by its tokens: `match`, the best lift, and whether it was `word_i`.
+
+    All in one pass: to read the texts is nearly all that looking for words costs.
+    """
+    likes = [f"text {_like(word)}" for word in words]
+    found = ", ".join(f"bool_or({like}) AS word_{i}" for i, like in enumerate(likes))
+    any_of = " OR ".join(likes)
+    return f"SELECT feature, max(lift) AS {MATCH}, {found} FROM feature_tokens WHERE {any_of} GROUP BY feature"
 
 
 def filtered(cursor: Any, conditions: Iterable[str]) -> str:
@@ -119,20 +146,30 @@ def about(columns: Iterable[str]) -> Iterator[None]:
 
 
 class Order:
-    """Features that fulfil conditions, sorted by a column, NULL last and ties by number. Made by `Store.order`.
+    """Features that fulfil conditions, sorted by a column or by `MATCH`, NULL last and ties by number.
 
-    Safe to use from several threads; every method blocks but `interrupt`.
+    Made by `Store.order`. Safe to use from several threads; every method blocks but `interrupt`.
     """
 
     def __init__(
-        self, cursors: Cursors, columns: Sequence[str], *, sort: str, descending: bool, conditions: Iterable[str],
-        rich: bool,
+        self, cursors: Cursors, columns: Mapping[str, str], *, sort: str, descending: bool, text: str,
+        conditions: Iterable[str], rich: bool,
     ) -> None:  # fmt: skip
-        """`rich`: rows hold tokens and histogram. Raises QueryError where there is no column `sort`."""
-        if sort not in columns:
+        """`columns`: of `browse`, with their types; `rich`: rows hold tokens and histogram.
+
+        Raises QueryError where `sort` is no column, nor MATCH.
+        """
+        if sort not in columns and sort != MATCH:
             raise QueryError(f"features have no column {sort!r}", hint=nearest(sort, columns))
-        self.sort, self.descending, self.rich = sort, descending, rich
-        self.conditions = [one.strip() for one in conditions if one.strip()]
+        self._words = words_of(text, columns)
+        self.sort = sort if sort != MATCH or self._words else "density"
+        """The column it is sorted by; MATCH where there are words and no column was named."""
+        self.descending, self.rich = descending, rich
+        self.text = text.strip()
+        self.besides = [one.strip() for one in conditions if one.strip()]
+        """The conditions that hold besides the text."""
+        self.conditions = [*self.besides, *([as_condition(text, columns)] if self.text else [])]
+        """All of them in SQL, the text's the last."""
         self.count = 0
         """How many features are in it, once it is built."""
         self._table = "ordered"
@@ -165,14 +202,16 @@ class Order:
     def rows(self, first: int, n: int, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Rows of `browse` from the place `first` on, with those columns, or all; `feature` is among them always.
 
-        A rich order's have besides `tokens`, texts it fires on most, and `histogram`, how many activations lie in each
-        bin. Raises QueryError.
+        Where words are looked for, each has `match` too: the best lift of a token they were found in, or None. A rich
+        order's have besides `tokens`, texts it fires on most, and `histogram`, how many activations lie in each bin.
+        Raises QueryError.
         """
+        match = f", {MATCH}" if self._words else ""
         names = ["feature", *(c for c in columns or self._columns if c in self._columns and c != "feature")]
         shown = ", ".join(f'b."{name}"' for name in names)
         chosen = (
             "WITH chosen AS MATERIALIZED "
-            f"(SELECT feature, rowid AS place FROM {self._table} WHERE rowid >= $1 AND rowid < $1 + $2) "
+            f"(SELECT feature, rowid AS place{match} FROM {self._table} WHERE rowid >= $1 AND rowid < $1 + $2) "
         )
         with self._lock, self._cursors.at_work(self._cursor) as cursor:
             self._require_open()
@@ -180,7 +219,7 @@ class Order:
             def ask(sql: str) -> list[dict[str, Any]]:
                 return records(cursor.execute(chosen + sql, [first, n]))
 
-            found = ask(f"SELECT {shown} FROM chosen JOIN browse b USING (feature) ORDER BY place")
+            found = ask(f"SELECT {shown}{match} FROM chosen JOIN browse b USING (feature) ORDER BY place")
             if self.rich:
                 tokens = ask(
                     f"SELECT feature, list(text ORDER BY n DESC, token_id)[:{TOKENS}] AS tokens "
@@ -218,14 +257,22 @@ class Order:
             self._cursor.close()
 
     def _sorted(self, cursor: Any) -> None:
-        direction = "DESC" if self.descending else "ASC"
-        # Where nothing of a person's is asked for, the join is saved: a fifth of the time.
-        table = "browse" if self.conditions or self.sort in SAID else "features"
-        sql = select_only(
-            cursor,
-            f"SELECT feature FROM {table} {filtered(cursor, self.conditions)} "
-            f'ORDER BY "{self.sort}" {direction} NULLS LAST, feature',
-        )
+        direction = ("DESC" if self.descending else "ASC") + " NULLS LAST"
+        if self._words:
+            table, shown = f"browse LEFT JOIN ({_matches(self._words)}) USING (feature)", f"feature, {MATCH}"
+            found = (f"{_said(word)} OR word_{i}" for i, word in enumerate(self._words))
+            conditions = [*self.besides, *found]
+        else:
+            # Where nothing of a person's is asked for, the join is saved: a fifth of the time.
+            table = "browse" if self.conditions or self.sort in SAID else "features"
+            shown, conditions = "feature", self.conditions
+        by = [f'"{self.sort}"']
+        if self.sort == MATCH:
+            all_said = " AND ".join(f"({_said(word)})" for word in self._words)
+            by = [f"coalesce({all_said}, false)", MATCH, "density"]
+        keys = "".join(f"{one} {direction}, " for one in by)
+        where = filtered(cursor, conditions)
+        sql = select_only(cursor, f"SELECT {shown} FROM {table} {where} ORDER BY {keys}feature")
         # A read-only transaction lets a cursor write its own temporary tables, and nothing else.
         begin_read_only(cursor)
         cursor.execute(f"CREATE OR REPLACE TEMP TABLE ordered AS {sql}")

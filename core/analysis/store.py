@@ -4,6 +4,7 @@ Every query of a person goes through the guard, in a transaction that may change
 Values are plain Python, ready for JSON: NaN and infinities are None.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,13 +14,13 @@ from typing import Any
 import duckdb
 
 from core import labels
-from core.analysis.browse import FACETS, RICH, Kind, Order, about, filtered
+from core.analysis.browse import FACETS, MATCH, RICH, Kind, Order, about, filtered
 from core.analysis.connection import connected, load_labels
 from core.analysis.cursors import Cursors, begin_read_only, plain, records
 from core.analysis.guard import select_only
 from core.analysis.map import Cell, Window, drawn
 from core.analysis.reads import Reads
-from core.errors import QueryError, nearest
+from core.errors import QueryError
 from core.session import Session
 from core.steering.interventions import Intervention, Scales
 
@@ -84,33 +85,38 @@ class Store(Reads):
 
     def features(
         self,
-        sort: str = "density",
+        sort: str = MATCH,
         descending: bool = True,
         where: str = "",
         limit: int = 20,
         offset: int = 0,
+        *,
+        text: str = "",
     ) -> list[dict[str, Any]]:
-        """Rows of `browse` that fulfil the SQL condition `where`, sorted by a column, what is NULL last.
+        """Rows of `browse` that fulfil the SQL condition `where`, in an order as `order` makes it.
 
         Raises QueryError: no such column, a condition that is none.
         """
-        if sort not in self.browsed:
-            raise QueryError(f"features have no column {sort!r}", hint=nearest(sort, self.browsed))
-        direction = "DESC" if descending else "ASC"
-        tail = f'ORDER BY "{sort}" {direction} NULLS LAST, feature LIMIT {int(limit)} OFFSET {int(offset)}'
-        return self._browse("*", where, tail)
+        asked = Order(
+            self._cursors, self.browsed, sort=sort, descending=descending, text=text, conditions=[where], rich=False
+        )
+        with contextlib.closing(asked) as order:
+            return order.build().rows(offset, limit)
 
     def count(self, where: str = "") -> int:
         """How many features fulfil the SQL condition `where`. Raises QueryError."""
         return int(self._browse("count(*) AS n", where)[0]["n"])
 
-    def order(self, sort: str = "density", descending: bool = True, conditions: Iterable[str] = ()) -> Order:
+    def order(
+        self, sort: str = MATCH, descending: bool = True, conditions: Iterable[str] = (), *, text: str = ""
+    ) -> Order:  # fmt: skip
         """Features that fulfil all of some SQL conditions, to be browsed; its `build` has to come first, and blocks.
 
-        Raises QueryError: no such column.
+        `text` is a filter box's, words or one more condition: see `browse.as_condition`. They are sorted by a column,
+        what is NULL last, or by `browse.MATCH`. Raises QueryError: no such column.
         """
         return Order(
-            self._cursors, list(self.browsed), sort=sort, descending=descending, conditions=conditions,
+            self._cursors, self.browsed, sort=sort, descending=descending, text=text, conditions=conditions,
             rich=self.d_sae <= RICH,
         )  # fmt: skip
 
@@ -140,6 +146,16 @@ class Store(Reads):
         """How many features of each cluster fulfil the SQL condition `where`. Raises QueryError."""
         rows = self._browse("cluster, count(*) AS n", where, "GROUP BY cluster ORDER BY cluster")
         return {row["cluster"]: row["n"] for row in rows if row["cluster"] is not None}
+
+    def peaks(self, each: int, where: str = "") -> list[dict[str, Any]]:
+        """Of every `each` features by number, such as fulfil `where`, the strongest: `place`, `feature`, `peak`.
+
+        The place is that among the groups, from 0; groups without such a feature are left out, and the peak, the
+        largest activation, is None where none of them fired. Raises QueryError.
+        """
+        shown = f"feature // {each:d} AS place, coalesce(arg_max(feature, max), min(feature)) AS strongest"
+        rows = self._browse(f"{shown}, max(max) AS peak", where, "GROUP BY place ORDER BY place")
+        return [{"place": row["place"], "feature": row["strongest"], "peak": row["peak"]} for row in rows]
 
     def map_window(self) -> Window | None:
         """The part of the plane that holds every feature; None where there is none on it."""

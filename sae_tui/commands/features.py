@@ -11,6 +11,7 @@ from typing import Any
 from core import config as configs
 from core import jobs
 from core.analysis import card, gallery
+from core.analysis.browse import MATCH, as_condition
 from core.analysis.store import Store
 from core.session import Session
 from sae_tui import pictures
@@ -47,7 +48,15 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
     verb = verbs.add_parser("features", help="list features, sorted and filtered")
     verb.add_argument("name", help="the session")
-    verb.add_argument("--sort", default="density", metavar="COLUMN", help="any column of `features` (density)")
+    verb.add_argument(
+        "words", nargs="*", metavar="WORDS",
+        help="looked for in labels, notes and top tokens, as the filter box does; or a condition as it takes one",
+    )  # fmt: skip
+    verb.add_argument(
+        "--sort", default=MATCH, metavar="COLUMN",
+        help="any column of `features` (without it words by their match, that is the best lift of a token they are "
+        "in, after labels and notes that have them all; the rest by density)",
+    )  # fmt: skip
     verb.add_argument("--ascending", action="store_true", help="smallest first")
     verb.add_argument("--where", default="", metavar="SQL", help='a condition, e.g. "density < 0.01 and n > 20"')
     verb.add_argument("--limit", type=int, default=20, metavar="N", help="how many (20)")
@@ -142,11 +151,15 @@ def features(args: argparse.Namespace) -> int:
     with Store.open([session_of(args)]) as store:
         if args.heat:
             return _heat(args, store)
-        rows = store.features(sort=args.sort, descending=not args.ascending, where=args.where, limit=args.limit)
+        rows = store.features(
+            sort=args.sort, descending=not args.ascending, where=args.where, limit=args.limit, text=" ".join(args.words)
+        )
     if args.json:
         as_json(rows)
         return 0
-    columns: list[str] = [*COLUMNS] if args.sort in COLUMNS else [*COLUMNS[:-1], args.sort, COLUMNS[-1]]
+    there = rows[0] if rows else {}
+    besides = [name for name in dict.fromkeys((args.sort, MATCH)) if name in there and name not in COLUMNS]
+    columns: list[str] = [*COLUMNS[:-1], *besides, COLUMNS[-1]]
     shown = ([token(r[c]) if c == "top_token" and r[c] else r[c] for c in columns] for r in rows)
     if any(r["label"] for r in rows):
         columns.append("label")
@@ -161,8 +174,10 @@ def _heat(args: argparse.Namespace, store: Store) -> int:
     deep = 2 if depth != "plain" else 1  # rows a line
     width = shutil.get_terminal_size((WIDTH, 0)).columns if terminal else WIDTH
     each = 1 if args.json else -(-store.d_sae // (width * deep * HEIGHT))
-    cells = store.query(f"SELECT max(max) FROM features GROUP BY feature // {each} ORDER BY min(feature)", store.d_sae)
-    values = [value for (value,) in cells.rows]
+    values: list[float | None] = [None] * -(-store.d_sae // each)
+    conditions = (args.where, as_condition(" ".join(args.words), store.browsed))
+    for row in store.peaks(each, " AND ".join(f"({one}\n)" for one in conditions if one.strip())):
+        values[row["place"]] = row["peak"]
     if args.json:
         as_json({"name": args.name, "max": values})
         return 0

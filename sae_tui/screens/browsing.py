@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from core.analysis import gallery
-from core.analysis.browse import FACETS, Kind, Order, as_condition
+from core.analysis.browse import FACETS, MATCH, Kind, Order
 from core.analysis.store import Store
 from core.analysis.stores import Stores
 from core.errors import QueryError
@@ -31,7 +31,8 @@ class Wanted:
     text: str = ""
     """What stands in the filter box."""
     kind: Kind = field(default_factory=Kind)
-    sort: str = "density"
+    sort: str = MATCH
+    """A column, or what they are sorted by as long as nobody chose one."""
     descending: bool = True
     columns: str = "overview"
     """The set of columns."""
@@ -93,10 +94,13 @@ class Asking:
         known = sets(list(store.browsed), unit(store.meta()))
         columns = known.get(wanted.columns, known["overview"])
         order = self._order = store.order(
-            wanted.sort if wanted.sort in store.browsed else "density",
+            wanted.sort if wanted.sort in store.browsed else MATCH,
             wanted.descending,
-            [wanted.kind.condition, as_condition(wanted.text, store.browsed)],
+            [wanted.kind.condition],
+            text=wanted.text,
         )
+        if order.sort == MATCH:
+            columns = ["feature", MATCH, *(name for name in columns if name != "feature")]
         try:
             if self._given_up:
                 raise QueryError("the features were left")

@@ -2,8 +2,10 @@
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
 
@@ -22,16 +24,23 @@ TOLD = 20
 
 
 class ComparePage(Page):
-    """Over the Runs screen. What is measured meanwhile appears as it comes."""
+    """Over the Runs screen. What is measured meanwhile appears as it comes; two figures over L0 where there is room."""
 
     SECTION = "compare"
     MODE = "runs"
     CSS_PATH = "compare.tcss"
     AUTO_FOCUS = "PagedTable"
 
-    def __init__(self, wanted: Callable[[Seen], bool], configurations: Configurations, at: str = "") -> None:
-        """`wanted` says which sessions are compared; `at` is the name of the one for the cursor."""
+    def __init__(
+        self, wanted: Callable[[Seen], bool], configurations: Configurations, at: str = "",
+        questions: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """`wanted` says which sessions are compared; `at` is the name of the one for the cursor.
+
+        `questions` are the studies that they answer.
+        """
         super().__init__()
+        self._questions = questions
         self._wanted, self._configurations, self._at = wanted, configurations, at
         self._axis = next(iter(AXES))
         self._sort: tuple[str, bool] | None = None
@@ -47,7 +56,9 @@ class ComparePage(Page):
 
     def body(self) -> Iterator[Widget]:
         """The points, then the runs."""
-        yield Scatter(id="points", classes="pane")
+        with Horizontal(id="pictures"):
+            yield Scatter(id="points", classes="pane")
+            yield Scatter(id="beside", classes="pane")
         yield self._table
 
     def recall(self, memory: dict[str, Any]) -> None:
@@ -105,22 +116,26 @@ class ComparePage(Page):
         if place is not None:
             self._at = ""
             self._table.move_to(place)
-        _titled(self._table, f"runs {len(rows)}")
+        studies = f" · study {' and '.join(self._questions)}" if self._questions else ""
+        _titled(self._table, f"runs {len(rows)}{studies}")
         self._draw()
         self.refresh_bindings()
 
     def _draw(self) -> None:
         """The points, drawn in the background; only lines that changed are sent."""
-        scatter, at = self.query_one(Scatter), self._table.row
-        name, sign = AXES[self._axis]
-        better = "lower" if sign > 0 else "higher"
-        _titled(scatter, f"{name} ({better} is better) over L0, log scale")
-        points, (width, height) = self._points, scatter.size
-        letter, graph = at.letter if isinstance(at, Run) else "", self.app.settings.graph
-        self.background(lambda: Scatter.picture(points, letter, width, height, graph), scatter.show, group="draw")
+        at, graph = self._table.row, self.app.settings.graph
+        letter, names = at.letter if isinstance(at, Run) else "", compared.axes(self._runs)
+        beside = names[names.index(self._axis) - 1]
+        for place, axis, points in (
+            ("points", self._axis, self._points), ("beside", beside, compared.points(self._runs, beside))
+        ):  # fmt: skip
+            scatter, (name, sign) = self.query_one(f"#{place}", Scatter), AXES[axis]
+            _titled(scatter, f"{name} ({'lower' if sign > 0 else 'higher'} is better) over L0, log scale")
+            self.background(partial(Scatter.picture, points, letter, *scatter.size, graph), scatter.show, group=place)
 
     def on_paged_table_moved(self) -> None:
         """Another run is at the cursor: its point is lit."""
+        self.refresh_bindings()
         self._draw()
 
     def on_paged_table_opened(self, event: PagedTable.Opened) -> None:
@@ -130,12 +145,19 @@ class ComparePage(Page):
             self.app.open_session(run.seen.session, "features" if ready else "train")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """One run alone differs from nothing."""
+        """One run alone differs from nothing; one that was not analysed has no features to study."""
+        if action == "study":
+            return isinstance(run := self._table.row, Run) and run.seen.has_features
         return len(self._runs) > 1 if action == "differences" else super().check_action(action, parameters)
 
     def action_features(self) -> None:
         """Their features beside each other."""
         opening.match(self, (run.seen for run in self._runs))
+
+    def action_study(self) -> None:
+        """The studies of the features of the run at the cursor."""
+        if isinstance(run := self._table.row, Run):
+            opening.study_features(self, run.seen.session)
 
     def action_axis(self) -> None:
         """The other figure against L0."""

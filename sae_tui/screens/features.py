@@ -8,14 +8,15 @@ from typing import Any
 from textual import on
 
 from core import jobs
-from core.analysis.browse import FACETS, Kind
+from core.analysis.browse import FACETS, MATCH, Kind
 from core.labels import Label
 from sae_tui import keys
 from sae_tui.screens.browsing import Wanted
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.concept_words import Searched
 from sae_tui.screens.dialogs import Ask
-from sae_tui.screens.feature_list import QUIET_S, FeatureList
+from sae_tui.screens.feature_list import QUIET_S
+from sae_tui.screens.feature_maps import Maps
 from sae_tui.screens.questions import Questions
 from sae_tui.screens.saying import Saying
 from sae_tui.text import safe
@@ -25,7 +26,7 @@ from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.gallery import Gallery
 
 
-class FeaturesPage(Questions, Saying, FeatureList):
+class FeaturesPage(Questions, Saying, Maps):
     """All features of the session at hand."""
 
     SECTION = MODE = "features"
@@ -58,9 +59,13 @@ class FeaturesPage(Questions, Saying, FeatureList):
         if self.app.session is None or self._found is None:
             return None
         order = self._found.order
-        words = ["sae-tui", "features", self.app.session.name, "--sort", order.sort]
+        words = ["sae-tui", "features", self.app.session.name]
+        # With a space before it a dash begins no option.
+        words += [f" {order.text}" if order.text.startswith("-") else order.text] if order.text else []
+        words += [] if order.sort == MATCH else ["--sort", order.sort]
         words += [] if order.descending else ["--ascending"]
-        return shlex.join([*words, "--where", order.where] if order.where else words)
+        where = " AND ".join(order.besides)
+        return shlex.join([*words, "--where", where] if where else words)
 
     def memory(self) -> dict[str, Any]:
         """What is wanted, and the feature at the cursor."""
@@ -147,12 +152,13 @@ class FeaturesPage(Questions, Saying, FeatureList):
         """By any column."""
         if self._found is not None:
             columns = [(name, kind.lower()) for name, kind in self._found.store.browsed.items() if name != "tags"]
+            columns.insert(0, (MATCH, "of the words"))
             self.app.push_screen(Choose("sort by", columns, at=self._wanted.sort), self._sort)
 
     def _sort(self, name: str | None) -> None:
         if self._found is None or name is None:
             return
-        if name not in self._found.store.browsed:
+        if name not in self._found.store.browsed and name != MATCH:
             self.app.say(f"there is no order by {name}: S lists the columns")
         elif name == self._found.order.sort:
             self._ask(sort=name, descending=not self._found.order.descending)
@@ -183,18 +189,6 @@ class FeaturesPage(Questions, Saying, FeatureList):
             self.app.push_screen(Choose("which features", choices, at=at), chosen)
 
         self.background(store.kinds, came, group="kinds")
-
-    def action_map(self) -> None:
-        """The map of decoder directions, these features lit."""
-        if self._found is not None:
-            from sae_tui.screens.map import MapPage
-
-            self.app.push_screen(MapPage(self.conditions, self._wanted.kind.cluster), self._left_map)
-
-    def _left_map(self, cluster: int | None) -> None:
-        if cluster is not None:
-            self._ask(kind=replace(self._wanted.kind, cluster=cluster))
-            self._table.focus()
 
     def action_concept(self) -> None:
         """Search for a concept by example texts."""

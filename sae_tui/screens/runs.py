@@ -13,6 +13,7 @@ from textual.widgets import Static
 from core.overview import Seen
 from core.session import Session
 from core.storage import tail
+from sae_tui.screens import opening
 from sae_tui.screens.run_actions import RunActions
 from sae_tui.text import safe
 from sae_tui.widgets.fields import TextLine
@@ -149,15 +150,14 @@ class RunsPage(RunActions):
             return
         self._told = key
 
-        def read() -> tuple[list[Mapping[str, Any]], list[str]]:
-            return [self.configurations.of(one.session) for one in (seen, *marked)], tail(
-                seen.session.log_path, LOG_LINES
-            )
+        def read() -> tuple[list[Mapping[str, Any]], list[str], str]:
+            configurations = [self.configurations.of(one.session) for one in (seen, *marked)]
+            return configurations, tail(seen.session.log_path, LOG_LINES), opening.swept(seen.session)
 
-        def show(found: tuple[list[Mapping[str, Any]], list[str]]) -> None:
-            (values, *theirs), log = found
+        def show(found: tuple[list[Mapping[str, Any]], list[str], str]) -> None:
+            (values, *theirs), log, swept = found
             others = [(one.name, v) for one, v in zip(marked, theirs, strict=True)]
-            lines = told(seen, values, others, log, rows.size.width)
+            lines = told(seen, values, others, log, rows.size.width, swept)
             rows.fill(lines)
 
         self.background(read, show, group="told")
@@ -173,9 +173,9 @@ class RunsPage(RunActions):
         seen = self.at
         active = seen is not None and seen.observed.active
         match action:
-            case "clone" | "mark" | "compare" | "features" | "log":
+            case "clone" | "mark" | "compare" | "features" | "study" | "log":
                 return seen is not None
-            case "study" | "probe":
+            case "probe":
                 return seen is not None and seen.has_features
             case "stop":
                 return active

@@ -64,6 +64,23 @@ def test_features_are_sorted_and_filtered(cli):
     assert code == 0 and "density" in out and len(out.splitlines()) == 4
 
 
+def test_features_are_found_by_words_the_best_match_first(cli):
+    rows = json.loads(cli("features", "toy", "T", "--json", "--limit", 96)[1])
+    best = "SELECT feature, max(lift) AS lift FROM feature_tokens WHERE text ILIKE '%t%' GROUP BY feature"
+    lifts = {r["feature"]: r["lift"] for r in json.loads(cli("query", "toy", best, "--json", "--limit", 0)[1])}
+    assert {r["feature"]: r["match"] for r in rows} == lifts
+    assert [r["match"] for r in rows] == sorted(lifts.values(), reverse=True)
+    by_max = json.loads(cli("features", "toy", "T", "--sort", "max", "--json", "--limit", 96)[1])
+    assert [r["max"] for r in by_max] == sorted((r["max"] for r in rows), reverse=True)
+    middle = sorted(r["n"] for r in rows)[len(rows) // 2]
+    few = json.loads(cli("features", "toy", "n", "> 2", "--where", f"n <= {middle}", "--json", "--limit", 96)[1])
+    assert few and all(2 < r["n"] <= middle for r in few)
+    assert cli("features", "toy", "T", "--limit", 3)[1].splitlines()[0].split()[-2:] == ["match", "top_token"]
+    assert cli("features", "toy", " -x", "--limit", 3)[0] == 0
+    lit = json.loads(cli("features", "toy", "T", "--where", f"n <= {middle}", "--heat", "--json")[1])["max"]
+    assert {i for i, value in enumerate(lit) if value is not None} == {r["feature"] for r in rows if r["n"] <= middle}
+
+
 def test_the_heat_map_has_every_feature_in_its_cell(cli, monkeypatch):
     rows = json.loads(cli("features", "toy", "--json", "--sort", "feature", "--ascending", "--limit", 96)[1])
     values = json.loads(cli("features", "toy", "--heat", "--json")[1])["max"]
@@ -78,6 +95,8 @@ def test_the_heat_map_has_every_feature_in_its_cell(cli, monkeypatch):
     monkeypatch.setattr(commands, "WIDTH", 10)
     monkeypatch.setattr(commands, "HEIGHT", 3)
     *lines, words = cli("features", "toy", "--heat")[1].splitlines()
+    some = json.loads(cli("features", "toy", "--heat", "--json", "--where", "feature >= 90")[1])["max"]
+    assert some == [None] * 90 + values[90:]
     fours = [max(value or 0 for value in values[i : i + 4]) for i in range(0, 96, 4)]
     assert "".join(lines) == marks(fours).ljust(30) and "each the strongest of 4 features" in words
 
@@ -181,9 +200,10 @@ def test_export_and_import_carry_the_sae(cli, trained, tmp_path):
     assert (tmp_path / "out" / "cfg.json").is_file()
     base = config.read(trained / "toy.toml").model_dump(exclude_none=True)
     corpus = f"corpus.name={base['corpus']['name']}"
-    code, out, err = cli("import", tmp_path / "out", "--as", "copied", "--set", corpus, "--json")
+    code, out, err = cli("import", tmp_path / "out", "--as", "copied", "--set", corpus, "--json", "--no-measure")
     assert code == 0, err
-    assert json.loads(out)["has_sae"]
+    said = json.loads(out)
+    assert said["has_sae"] and said["state"] == "new" and not said["evaluation"] and said["recorded"] == {}
     assert cli("rm", "copied", "--yes")[0] == 0 and not (trained / "copied").exists()
 
 
@@ -236,7 +256,7 @@ def test_plain_tensors_are_imported_with_what_they_do_not_say_and_evaluated(cli,
     settings += [f"corpus.name={toy_values['corpus']['name']}", "sae.k=8", "tokens.context=32"]
     settings += [f"evaluation.{name}={value}" for name, value in toy_values["evaluation"].items()]
     words = [word for setting in settings for word in ("--set", setting)]
-    code, out, err = cli("import", tmp_path / "sae.pth", "--as", "plain", *words)
+    code, out, err = cli("import", tmp_path / "sae.pth", "--as", "plain", *words, "--no-measure")
     assert code == 0 and "topk k=8" in out, err
     assert f"{tmp_path / 'sae.pth'} is tensors alone, taken for topk: 32 -> 96 features" in err
     assert cli("evaluate", "plain")[0] == 0
@@ -261,8 +281,32 @@ def test_an_import_is_followed_by_what_is_asked_for_here_or_in_a_process_of_its_
     monkeypatch.setattr(jobs, "start", lambda session, *given: started.append((session.name, *given)))
     assert cli("import", tmp_path / "out", "--as", "beside", "--then-all", "--detach", *words)[0] == 0
     assert started == [("beside", "evaluate", ["--then", "analyze"])]
-    assert cli("import", tmp_path / "out", "--as", "alone", "--detach", *words)[0] == 0 and len(started) == 1
+    assert cli("import", tmp_path / "out", "--as", "alone", "--detach", *words)[0] == 0
+    assert started[1:] == [("alone", "evaluate", [])]
     for name in ("here", "beside", "alone"):
+        assert cli("rm", name, "--yes")[0] == 0
+
+
+def test_an_import_measures_and_says_how_that_compares_with_what_the_files_record(cli, trained, toy_values, tmp_path):
+    assert cli("export", "toy", tmp_path / "out")[0] == 0
+    path = tmp_path / "out" / "cfg.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "metadata": {**values["metadata"], "l0": 24.0}}))
+    settings = [f"corpus.name={toy_values['corpus']['name']}"]
+    settings += [f"evaluation.{name}={value}" for name, value in toy_values["evaluation"].items()]
+    words = [word for setting in settings for word in ("--set", setting)]
+    code, out, err = cli("import", tmp_path / "out", "--as", "known", *words)
+    assert code == 0 and "its files record L0 24.0; measured here: L0 8.00" in err
+    for said in (err, out):
+        assert "warning: L0 is 8.00, and 24.0 by its files: it may read another model, layer or hook point" in said
+    assert "recorded  L0 24.0, by its own files" in out and "explained_variance" in out
+    words += ["--set", "model.name=nobody/nothing"]
+    code, out, err = cli("import", tmp_path / "out", "--as", "unloadable", *words)
+    assert code == 0 and "recorded  L0 24.0" in out and "state     failed (evaluate)" in out
+    assert "unloadable is imported but could not be measured, " in err and "`sae-tui evaluate unloadable` tries" in err
+    assert cli("import", tmp_path / "out", "--as", "asked", "--then-all", *words)[0] == 2
+    assert cli("import", tmp_path / "out", "--as", "both", "--then-all", "--no-measure")[0] == 2
+    for name in ("known", "unloadable", "asked"):
         assert cli("rm", name, "--yes")[0] == 0
 
 
@@ -271,7 +315,7 @@ def test_an_sae_is_imported_by_name_from_the_hub(cli, trained, toy_values, tmp_p
 
     assert cli("export", "toy", tmp_path / "snapshot" / "layer_1")[0] == 0
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path / "snapshot"))
-    code, out, err = cli("import", "some/repo:layer_1", "--as", "fetched", "--json")
+    code, out, err = cli("import", "some/repo:layer_1", "--as", "fetched", "--json", "--no-measure")
     assert code == 0 and "fetching some/repo:layer_1" in err and json.loads(out)["has_sae"]
     assert cli("rm", "fetched", "--yes")[0] == 0
 

@@ -10,6 +10,7 @@ from core.session import Session
 from sae_tui.screens.compare import ComparePage
 from sae_tui.screens.dialogs import Reader
 from sae_tui.screens.runs import RunsPage
+from sae_tui.screens.study import StudyPage
 from sae_tui.widgets.compared import differing, letter
 from sae_tui.widgets.paged_table import PagedTable
 from sae_tui.widgets.scatter import AT, Point, Scatter, drawn
@@ -135,6 +136,46 @@ async def test_the_marked_runs_only_and_the_cursor_lights_a_point(sessions_root,
         await pilot.press("enter")
         await until(lambda: app.current_mode == "train")
         assert app.session.name == "k16"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [WIDE, SMALL])
+async def test_the_studies_of_a_run_are_the_runs_of_its_study_and_then_its_features(sessions_root, workbench, size):
+    evaluated(sessions_root, "k16", k=16, fvu=0.4, ce_loss_score=0.8)
+    other = shutil.copytree(sessions_root / "gamma", sessions_root / "wider") / "config.toml"
+    other.write_text(other.read_text().replace("k = 32", "k = 8\nd_sae = 64"))
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=size) as pilot:
+        await until(lambda: app.screen._rows and app.screen.at and app.screen.at.name == "alpha")
+        await pilot.press("u")
+        await until(lambda: isinstance(app.screen, ComparePage) and app.screen._runs)
+        page = app.screen
+        assert [run.name for run in page._runs] == ["alpha", "beta", "gamma", "k16"]
+        assert page.query_one(PagedTable).border_title == "runs 4 · study fidelity" and page._table.row.name == "alpha"
+        beside = page.query_one("#beside", Scatter)
+        if size == WIDE:
+            await until(lambda: "●D" in "\n".join(line.plain for line in beside.lines), "the other figure")
+            assert "CE-loss score (higher is better)" in str(beside.border_title)
+        else:
+            assert not beside.display
+        await pilot.press("j")
+        assert not page.check_action("study", ())  # beta has no features to study
+        await pilot.press("k", "u")
+        await until(lambda: isinstance(app.screen, StudyPage))
+        await pilot.press("escape", "escape")
+        await until(lambda: app.screen is page)
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, RunsPage))
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_is_part_of_no_study_says_what_would_make_it_one(sessions_root, workbench):
+    app = workbench(sessions_root, session="gamma")
+    async with app.run_test(size=SMALL) as pilot:
+        await until(lambda: app.screen._rows and app.screen.at and app.screen.at.name == "gamma")
+        await pilot.press("u")
+        await until(lambda: any("part of no study" in notice.message for notice in app._notifications))
+        assert "(here A on Runs)" in next(iter(app._notifications)).message and isinstance(app.screen, RunsPage)
 
 
 @pytest.mark.asyncio

@@ -16,6 +16,7 @@ from sae_tui import keys
 from sae_tui.screens.browsing import Wanted
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.dialogs import AskText
+from sae_tui.screens.feature_maps import Maps
 from sae_tui.screens.features import FeaturesPage
 from sae_tui.screens.map import MapPage
 from sae_tui.screens.saying import Saying
@@ -134,7 +135,7 @@ async def test_words_and_conditions_filter_as_one_types_and_errors_leave_what_wa
         assert 0 < len(found) < 12
         await pilot.press("C")
         assert app.clipboard == "not dead and density < 0.3"
-        assert page.command_line() == "sae-tui features alpha --sort density --where 'not dead and density < 0.3'"
+        assert page.command_line() == "sae-tui features alpha 'not dead and density < 0.3' --sort density"
         await type_(page, pilot, "densty < 0.3")
         assert ran(page) == "features have no column 'densty': did you mean 'density'?"
         assert shown(page) == found
@@ -150,6 +151,44 @@ async def test_words_and_conditions_filter_as_one_types_and_errors_leave_what_wa
         await pilot.press("e", "a", "asterisk", "space", "enter", "s", "n")
         await pilot.press("escape")
         await until(lambda: table.count == 12)
+
+
+@pytest.mark.asyncio
+async def test_words_sort_by_match_until_a_column_is_chosen_and_without_words_by_density(sessions_root, workbench):
+    with Store.open([Session(sessions_root / "alpha")]) as store:
+        matched, densest = store.features(text="a", limit=99), store.features(sort="density", limit=99)
+        by_match, by_density = ([row["feature"] for row in rows] for rows in (matched, densest))
+        lifts = [row["match"] for row in matched]
+    dense_first = [feature for feature in by_density if feature in by_match]
+    assert len(by_match) > 1 and by_match != dense_first
+    app = workbench(sessions_root, mode="features", session="alpha")
+    async with app.run_test(size=(120, 36)) as pilot:
+        page, table, _ = await opened(app, pilot)
+        await type_(page, pilot, "a")
+        assert shown(page) == by_match
+        assert f"{len(by_match)} of 12 · match ↓" in title(page)
+        assert [table._source.row(i)["match"] for i in range(table.count)] == lifts
+        assert table.render_line(0).text.split()[:3] == ["id", "match", "↓"]
+        assert page.command_line() == "sae-tui features alpha a"
+        await pilot.press("escape")
+        await asked(page, pilot)
+        assert (shown(page), "12 of 12 · density ↓" in title(page)) == (by_density, True)
+        await type_(page, pilot, "a")
+        table.move_to(0, "density")
+        await pilot.press("s")
+        await asked(page, pilot)
+        assert (shown(page), "density ↓" in title(page)) == (dense_first, True)
+        assert "match" not in table.render_line(0).text
+        assert page.command_line() == "sae-tui features alpha a --sort density"
+        await pilot.press("escape")
+        await asked(page, pilot)
+        await type_(page, pilot, "a")
+        assert shown(page) == dense_first
+        await pilot.press("S", *"match", "enter")
+        await asked(page, pilot)
+        assert (shown(page), "match ↓" in title(page)) == (by_match, True)
+        await type_(page, pilot, "-x")
+        assert page.command_line() == "sae-tui features alpha ' -x'"
 
 
 @pytest.mark.asyncio
@@ -512,6 +551,6 @@ def test_every_column_of_a_database_is_in_some_set():
 def test_every_key_of_the_screen_is_said_in_the_help():
     assert {a.name for a in keys.actions("features")} == {
         name.removeprefix("action_")
-        for name in {**vars(Saying), **vars(FeaturesPage)}
+        for name in {**vars(Saying), **vars(Maps), **vars(FeaturesPage)}
         if name.startswith("action_") and name != "action_zoom"
     }

@@ -29,6 +29,7 @@ SCREENS: dict[str, tuple[str, list[str]]] = {
     "alike": ("runs", ["m"]),
     "alike-features": ("runs", ["m", "shift+tab", "f"]),
     "study": ("runs", ["u"]),
+    "study-runs": ("runs", ["u", "w"]),
     "probe": ("runs", ["p", "l", "l", "j"]),
     "configure": ("runs", ["n"]),
     "train": ("train", []),
@@ -36,6 +37,7 @@ SCREENS: dict[str, tuple[str, list[str]]] = {
     "feature": ("features", ["down", "enter"]),
     "feature-behind": ("features", ["down", "enter", *["tab"] * 8]),
     "map": ("features", [*"/feature > 7", "enter", "m", "right_square_bracket"]),
+    "peaks": ("features", [*"/feature > 7", "enter", "H", "h"]),
     "steer": ("steer", [*"To be or", "enter"]),
     "steer-branch": ("steer", ["escape", *"/set 7 4", "enter", "p", *"To be or", "enter", "g", *"lllllll", "f", "s"]),
     "attribution": ("steer", [*"To be or", "enter", "g", "l", "l", "s", "s"]),
@@ -81,7 +83,7 @@ def test_a_screen_looks_as_it_did(
             await pilot.press(key)
         await comes_to_rest(pilot)
 
-    if screen == "compare":
+    if screen in ("compare", "study-runs"):
         _sweep(sessions_root)
     if screen == "train":
         _densities(sessions_root)

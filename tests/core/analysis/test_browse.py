@@ -80,7 +80,63 @@ def test_words_are_looked_for_in_labels_notes_and_all_top_tokens_whatever_their_
 def test_no_word_is_more_than_a_word(store, text):
     with contextlib.suppress(QueryError):
         assert found(store, as_condition(text, store.browsed)) in ([], [5])
+    with contextlib.suppress(QueryError):
+        assert [feature for feature, _ in matching(store, text)] in ([], [5])
     assert store.count("label IS NOT NULL") == 1
+
+
+def matching(store, text, **options):
+    order = store.order(text=text, **options).build()
+    return [(row["feature"], row["match"]) for row in order.rows(0, order.count, ["feature"])]
+
+
+def naive(store, *words):
+    """How features are sorted by words: what is said of them, the best lift, the density."""
+    texts = store.query("SELECT feature, text, lift FROM feature_tokens", 10**6).rows
+    places = []
+    for row in store.features("feature", False, limit=99):
+        said = [any(word in (row[name] or "").lower() for name in ("label", "note")) for word in words]
+        on = [[lift for f, text, lift in texts if f == row["feature"] and word in text.lower()] for word in words]
+        if all(s or o for s, o in zip(said, on, strict=True)):
+            best = max((lift for lifts in on for lift in lifts), default=None)
+            places.append((not all(said), -(best or 0.0), -row["density"], row["feature"], best))
+    return [(feature, best) for *_, feature, best in sorted(places)]
+
+
+@pytest.mark.parametrize("words", [("dates",), ("t",), ("t4",), (" t4",), ("t4", "years"), ("t1", "t2"), ("nowhere",)])
+def test_words_sort_by_what_is_said_then_by_the_best_lift_of_a_token_they_are_in(store, case, words):
+    text = " ".join(word.replace(" ", "␣") for word in words)
+    expected = naive(store, *words)
+    assert matching(store, text) == expected
+    assert {f for f, _ in expected} == set(found(store, as_condition(text, store.browsed)))
+    assert [(row["feature"], row["match"]) for row in store.features(text=text, limit=99)] == expected
+    fewer = matching(store, text, conditions=["feature > 3"])
+    assert fewer == [(feature, lift) for feature, lift in expected if feature > 3]
+
+
+def test_a_label_that_has_all_words_is_before_every_token(store, case):
+    labels.append(case.session, labels.Label(feature=SILENT, label="T it is"))
+    store.relabel()
+    assert matching(store, "t")[0] == (5, naive(store, "t")[0][1])  # the note of 5 has a t; 3 is less specific
+    assert {feature for feature, _ in matching(store, "t")[:3]} == {3, 5, SILENT}
+    assert matching(store, "t")[2] == (SILENT, None)
+
+
+def test_words_leave_a_column_that_was_named_alone_and_no_words_are_sorted_by_density(store):
+    lifts = dict(matching(store, "t4"))
+    for sort, descending in (("max", True), ("density", True), ("feature", False)):
+        expected = [f for f in found(store, sort=sort, descending=descending) if f in lifts]
+        assert matching(store, "t4", sort=sort, descending=descending) == [(f, lifts[f]) for f in expected]
+        assert store.order(sort, descending, text="t4").sort == sort
+    assert matching(store, "t4", descending=False) != matching(store, "t4")
+    by_density = found(store, sort="density", descending=True)
+    for text in ("", "  ", "feature < 99"):
+        order = store.order(text=text).build()
+        assert [row["feature"] for row in order.rows(0, 99)] == by_density
+        assert (order.sort, "match" in order.rows(0, 1)[0]) == ("density", False)
+    order = store.order(text=" t4 ", conditions=["", "NOT dead"])
+    assert (order.sort, order.text, order.besides) == ("match", "t4", ["NOT dead"])
+    assert order.where == f"(NOT dead) AND ({as_condition('t4', COLUMNS)})"
 
 
 def test_an_order_is_sorted_with_null_last_and_ties_by_number(store, case):
@@ -241,7 +297,10 @@ def test_an_order_table_keeps_the_order_of_very_many_rows(store):
             f"CREATE OR REPLACE VIEW memory.main.{view} AS SELECT (i * {N_FEATURES} + feature)::INTEGER AS feature, "
             "hash(i, feature) % 1000 AS max FROM s1.main.features CROSS JOIN range(30_000) r(i)"
         )
-    order = browse.Order(store._cursors, ["feature", "max"], sort="max", descending=True, conditions=[], rich=False)
+    columns = {"feature": "INTEGER", "max": "UBIGINT"}
+    order = browse.Order(
+        store._cursors, columns, sort="max", descending=True, text="", conditions=[], rich=False
+    )  # fmt: skip
     order.build()
     assert order.count == 30_000 * N_FEATURES
     rows = [(-row["max"], row["feature"]) for row in order.rows(0, order.count)]

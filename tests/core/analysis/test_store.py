@@ -159,6 +159,21 @@ def test_kinds_are_counted_and_each_has_a_condition_that_finds_as_many(store, ca
     assert store.in_clusters("feature < 7") == {0: 6, 1: 1}
 
 
+@pytest.mark.parametrize("each", [1, 5, 100])
+def test_the_strongest_of_every_so_many_features(store, case, each):
+    peaks = case.code.max(axis=0)
+    for where, listed in (("", range(N_FEATURES)), ("feature < 5 OR feature = 11", [*range(5), 11])):
+        found = store.peaks(each, where)
+        assert [row["place"] for row in found] == sorted({f // each for f in listed})
+        for row in found:
+            among = {f: peaks[f] for f in listed if f // each == row["place"]}
+            most = max(among.values())
+            assert row["feature"] == min(f for f, peak in among.items() if peak == most)
+            assert row["peak"] == (pytest.approx(most) if most > 0 else None)
+    with pytest.raises(QueryError, match="no column 'densty'"):
+        store.peaks(each, "densty > 1")
+
+
 def test_a_category_with_quotes_in_it_stays_one_word_of_a_condition(store):
     kind = Kind(category="it's'); DROP TABLE features; --", cluster=2)
     assert store.count(kind.condition) == 0
