@@ -85,6 +85,9 @@ class Ranks:
         threading.Thread(target=ranks._beat, daemon=True, name="ranks").start()
         return ranks
 
+    def __deepcopy__(self, _memo: object) -> "Ranks":
+        return self  # there is one connection: a copy of an SAE that knows it is none of that
+
     def __enter__(self) -> "Ranks":
         return self
 

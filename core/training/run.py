@@ -8,6 +8,7 @@ import math
 import time
 from typing import Any
 
+import psutil
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -17,6 +18,7 @@ from core.errors import ConfigError, DivergedError
 from core.evaluate import DENSE_ABOVE
 from core.records import Densities, StepReport
 from core.sae.base import SAE, Losses
+from core.sae.batchtopk import BatchTopK
 from core.training import cosines, optimizers, schedules, starting, thresholds
 from core.training.coefficient import Coefficient
 from core.training.inputs import Inputs
@@ -47,6 +49,8 @@ class Run:
         self.last: tuple[Tensor, Losses] | None = None
         self.cosines: tuple[float, float] | None = None
         """Of the decoder's directions, the mean and the largest, as they were measured last."""
+        if isinstance(sae, BatchTopK):
+            sae.batch = ranks
         sae.precision, place = config.training.precision, sae.b_dec.device
         if sae.precision == "tf32" and place.type != "cuda":
             raise ConfigError(f"training.precision = 'tf32', but this trains on {place}", hint="set 'float32'")
@@ -265,6 +269,8 @@ class Run:
             decoder_cosine_max=max_cosine,
             lr=self.optimizer[0].param_groups[0]["lr"],
             activations_per_s=round(speed, 1),
+            memory_bytes=psutil.Process().memory_info().rss,
+            gpu_memory_bytes=torch.cuda.memory_reserved(x.device) if x.is_cuda else None,
         )
 
 

@@ -132,6 +132,9 @@ FIGURES = ("loss", "mse", "fvu", "l0", "l1", "sparsity_loss", "aux_loss", "coeff
         ({"normalize": "standardize", "b_dec_init": "geometric_median"}, {"ema_decay": 0.9}),
         ({"architecture": "relu", "target_l0": 4, "move_thresholds": False}, {"optimizer": "muon"}),
         ({"architecture": "jumprelu", "normalize": "none"}, {"batch_activations": 300}),
+        ({"architecture": "gated"}, {}),
+        ({"architecture": "batchtopk"}, {"resample_every_steps": 7}),
+        ({"architecture": "matryoshka"}, {"batch_activations": 300}),
     ],
 )
 def test_two_processes_have_the_curve_of_one(tmp_path, values, sae, training):
@@ -173,6 +176,26 @@ def test_weights_and_counts_are_the_same_in_all_processes(architecture):
 
     one, two = together(2, work)
     assert one == two and one[2] == 12 * (50 + 40)
+
+
+def test_the_largest_entries_of_a_batch_are_those_of_all_its_parts():
+    parts = [rows(200)[::2], 3 * rows(200)[1::2]]
+    sae = build(config.parse({"sae": {"architecture": "batchtopk", "d_sae": 64, "k": 4}}).sae, 16)
+    sae.initialise(torch.zeros(16), torch.Generator().manual_seed(0))
+    dead = torch.zeros(64, dtype=torch.bool)
+
+    def work(rank):
+        with Ranks.joined() as ranks:
+            ranks.use(torch.device("cpu"))
+            sae.batch, x = ranks, parts[rank]
+            ranks.rows(x)
+            fired = [int(sae.losses(x, dead=dead, warmth=1.0).fired.sum()) for _ in range(3)]
+            return [*fired, float(sae.threshold)]
+
+    weak, strong = together(2, work)
+    whole = [int(sae.losses(torch.cat(parts), dead=dead, warmth=1.0).fired.sum()) for _ in range(3)]
+    assert [a + b for a, b in zip(weak[:3], strong[:3], strict=True)] == whole == [800] * 3
+    assert weak[0] < 300 < 500 < strong[0] and weak[3] == strong[3] == pytest.approx(float(sae.threshold))
 
 
 def test_a_stream_of_text_is_divided_and_each_document_read_once(toy_values, toy_language_model):
