@@ -1,4 +1,13 @@
-"""Ours beside the real sae-lens package: codes, reconstructions, losses, files, metrics. Runs in .venv-peers."""
+"""Ours beside the real sae-lens package: codes, reconstructions, losses, files, metrics. Runs in .venv-peers.
+
+What is another there, by choice:
+
+    topk        dead features add no negative value to the auxiliary loss: a code never holds one. Decoder rows are
+                kept at unit norm, where theirs ranks by u · ‖W_dec[j]‖ and lets gradients flow through the norms
+    batchtopk   the threshold follows ten times as fast, and chooses over the batch of all processes
+    jumprelu    decoder rows are kept at unit norm besides
+    metrics     relative_reconstruction_bias is a ratio of sums over all batches, not a mean of their ratios
+"""
 
 import pytest
 import sae_lens
@@ -54,14 +63,21 @@ def jumprelu(**options):
     return sae
 
 
-def batchtopk():
+def batchtopk(kind=BatchTopK):
     """With a threshold."""
-    sae = BatchTopK(D_IN, D_SAE, K)
+    sae = kind(D_IN, D_SAE, K)
     sae.threshold.fill_(0.8)
     return sae
 
 
-@pytest.mark.parametrize("make", [lambda: TopK(D_IN, D_SAE, K), lambda: ReLU(D_IN, D_SAE), gated, jumprelu, batchtopk])
+def matryoshka():
+    """With a threshold."""
+    return batchtopk(Matryoshka)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: TopK(D_IN, D_SAE, K), lambda: ReLU(D_IN, D_SAE), gated, jumprelu, batchtopk, matryoshka]
+)
 def test_what_we_write_sae_lens_loads_and_runs_to_the_same_output(make, tmp_path):
     sae, x = initialised(make()), batch()
     files.save(sae, tmp_path / "sae", METADATA)
