@@ -4,9 +4,9 @@
 
 The key is a hash of all that the values depend on: model and its files, hook point, corpus and its files, how it is
 cut, split and mixed into blocks, seed, precision, device and versions. So another file behind the same name is another
-cache, never a stale one. (What a hub data set holds under its name is not seen: remove its cache by hand.) A cache can
-grow: the text is a function of the configuration, and how much of it was read is kept. Each shard's digest is checked
-whenever it is read. Nothing is ever evicted by itself.
+cache, never a stale one; a data set on the hub is as new as its `corpus.revision`, and without one `unpinned`. A cache
+can grow: the text is a function of the configuration, and how much of it was read is kept. Each shard's digest is
+checked whenever it is read. Nothing is ever evicted by itself.
 """
 
 import contextlib
@@ -157,6 +157,12 @@ def key_of(config: RunConfig, embedded: Path) -> dict[str, Any]:
         "device": config.device,
         "versions": {"python": python_version(), **{name: _version(name) for name in PACKAGES}},
     }
+
+
+def unpinned(config: RunConfig) -> bool:
+    """Whether the corpus is a data set on the hub that may be another one today than when it was harvested."""
+    name = config.corpus.name
+    return not config.corpus.revision and name not in EMBEDDED and not Path(name).expanduser().exists()
 
 
 def folder_of(key: dict[str, Any], caches: Path) -> Path:

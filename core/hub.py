@@ -37,25 +37,28 @@ def hub_rows(config: CorpusConfig) -> Iterator[Row]:
 
     try:
         dataset = datasets.load_dataset(
-            config.name, config.subset or None, split=config.split, streaming=config.streaming
-        )
+            config.name, config.subset or None, split=config.split, streaming=config.streaming,
+            revision=config.revision or None,
+        )  # fmt: skip
         yield from _rows(dataset, config)
     except Exception as error:
         raise _explained(error, config.name) from error
 
 
-def image_rows(name: str, subset: str, *, local: Path | None) -> list[Iterator[tuple[Any, Any]]]:
+def image_rows(config: CorpusConfig, *, local: Path | None) -> list[Iterator[tuple[Any, Any]]]:
     """Image and label of each row: of the train split, then of the test split where there is one. Raises CorpusError.
 
     `local` is a folder: of `save_to_disk`, or with a data set's files as the hub has them.
     """
     import datasets
 
+    name = config.name
     try:
         if local is not None and any((local / f).is_file() for f in ("dataset_info.json", "dataset_dict.json")):
             found: Any = datasets.load_from_disk(str(local))
         else:
-            found = datasets.load_dataset(str(local or name), subset or None)
+            revision = None if local else config.revision or None
+            found = datasets.load_dataset(str(local or name), config.subset or None, revision=revision)
     except Exception as error:
         raise _explained(error, name) from error
     parts = {"train": found} if not isinstance(found, dict) else found

@@ -100,14 +100,14 @@ def load(config: CorpusConfig, seed: int) -> Images:
     elif path.is_dir() and (files := _idx_files(path)):
         sides = [_idx_side(path, *pair) for pair in files]
     elif path.is_dir():
-        sides = [_decoded(rows, name) for rows in hub.image_rows(name, config.subset, local=path)]
+        sides = [_decoded(rows, name) for rows in hub.image_rows(config, local=path)]
     elif path.exists() or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise CorpusError(
             f"{name} holds no images this reads",
             hint="give a folder of IDX files, one of a saved data set, `mnist` or a name on the hub",
         )
     else:
-        sides = [_decoded(rows, name) for rows in hub.image_rows(name, config.subset, local=None)]
+        sides = [_decoded(rows, name) for rows in hub.image_rows(config, local=None)]
     pixels, labels = (np.concatenate(parts) for parts in zip(*sides, strict=True))
     if not len(labels):
         raise CorpusError(f"{name} holds no image", hint="give another corpus.name")

@@ -87,6 +87,7 @@ class CorpusConfig(Part):
     )
     subset: str = Field(default="", description="the hub data set's configuration name")
     split: str = Field(default="train", description="the hub data set's split")
+    revision: str = Field(default="", description="the hub data set's branch, tag or commit; empty: the newest")
     streaming: bool = Field(default=True, description="read a hub data set as it comes, not all first")
     text_column: str = Field(default="text", min_length=1, description="the column that holds the text")
     category_column: str = Field(

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 import torch
 
-from core import device, estimate
+from core import cache, device, estimate
 from core.config import RunConfig
 from core.image_facts import CLASSIFIER
 from core.jobs import Record
@@ -157,6 +157,9 @@ def _read_by_training(
             yield from data.check_budget(config, model)
         return data.TrainingActivations(config, model, among), model.device, model.d_in
     there, _ = cached.found(config)
+    if there.rows and cache.unpinned(config):
+        yield Notice(message=f"these are activations of {config.corpus.name} as it was when they were harvested: "
+                     "corpus.revision names one state of it")  # fmt: skip
     if among.first_here and not cached.suffices(there, config):
         there = yield from cached.filled(config, (yield from load(config)))
     among.meet()

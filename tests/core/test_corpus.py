@@ -351,7 +351,10 @@ def test_a_hub_data_set_is_asked_for_as_configured(monkeypatch) -> None:
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert read("org/name", subset="en", split="validation") == [Document("a", "x", "org/name[0]")]
-    assert asked == {"name": "org/name", "subset": "en", "split": "validation", "streaming": True}
+    expected = {"name": "org/name", "subset": "en", "split": "validation", "streaming": True, "revision": None}
+    assert asked == expected
+    read("org/name", subset="en", split="validation", revision="v2")
+    assert asked == expected | {"revision": "v2"}
 
 
 def gated() -> Exception:

@@ -1,12 +1,13 @@
 """Training from activations on disk: harvested once, read without a model, in passes, and after a stop."""
 
+import datasets
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from core import cache, config, flow
 from core.errors import ConfigError, RunError
-from core.records import Progress, StepReport
+from core.records import Notice, Progress, StepReport
 from core.session import Session
 from core.training import cached
 
@@ -131,3 +132,16 @@ def test_a_corpus_that_ends_is_kept_as_ended(kept, tmp_path, toy_values):
     assert there.text_read[1] and reports[-1].activations == there.rows < 10_000_000
     again = session_with(tmp_path, toy_values, "two", rows=10_000_000)
     assert [r for r in flow.train(again, no_model) if isinstance(r, StepReport)][-1].activations == there.rows
+
+
+def test_of_a_data_set_on_the_hub_it_says_that_it_is_as_it_was_unless_a_revision_is_named(
+    kept, tmp_path, toy_values, monkeypatch
+):
+    texts = [f"number {i} " * 20 for i in range(300)]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_dict({"text": texts}))
+    for revision, expected in (("", [0, 1]), ("v2", [0, 0])):
+        values = toy_values | {"corpus": {"name": "org/name", "revision": revision}}
+        for name, times in zip("ab", expected, strict=True):
+            records = list(flow.train(session_with(tmp_path, values, f"{name}{revision}", rows=1_000)))
+            said = [r.message for r in records if isinstance(r, Notice) and "org/name as it was" in r.message]
+            assert len(said) == times
