@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
-from core import budgets, device, estimate, fidelity, tokens
+from core import budgets, device, estimate, fidelity, recorded, tokens
 from core import config as configs
 from core.analysis import build, collect, feature_report, pictured
 from core.analysis.baselines import Baseline, asked
@@ -145,7 +145,8 @@ def evaluate(session: Session, load: Loader = load_model, *, settings: Sequence[
     """Measure the session's SAE on the test split and write `evaluation.json`; `settings` are as `--set` takes them.
 
     On another model, hook point or corpus than its own it is a transfer: its `evaluation.json` stays, and the result
-    goes to `transfers.json`, in the place of an earlier one on the same.
+    goes to `transfers.json`, in the place of an earlier one on the same. Of an imported SAE it says how its figures
+    compare with what its files record.
     """
     config, trained_on = configs.changed(session.config(), settings), configs.changed(session.config(), ())
     logbooks.check(config.logging)
@@ -170,6 +171,8 @@ def evaluate(session: Session, load: Loader = load_model, *, settings: Sequence[
             told = fidelity.summary(result, config.sae.architecture, config.sae.aim)
             replace_file(session.summary_path, json.dumps(told, indent=1))
         yield from logbooks.evaluated(session, config, result)
+        for told in recorded.compared(recorded.read(session.sae_dir), result.metrics):
+            yield Notice(message=told)
     yield result
 
 

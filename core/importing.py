@@ -1,21 +1,23 @@
 """A session from an SAE that somebody else trained, from files here or on the hub: any that `core.sae.foreign` reads.
 
-Says what it was taken for, and refuses what cannot fit the model before anything is written. Loads no model.
+Says what it was taken for, and refuses what cannot fit the model before anything is written. What its files record of
+it goes into the session, see `core.recorded`: `flow.evaluate` compares. Loads no model.
 """
 
+import shutil
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from core import config as configs
-from core import model_facts, processing
-from core.errors import ModelError
+from core import model_facts, processing, recorded
+from core.errors import ModelError, SessionError
 from core.image_facts import CLASSIFIER
 from core.options import EMBEDDED, IMAGE_MODELS
 from core.records import Notice, Progress
 from core.sae import download, files, foreign, registry
 from core.sae.base import SAE
-from core.session import Session
+from core.session import NAME, Session
 
 
 def import_sae(
@@ -23,10 +25,13 @@ def import_sae(
 ) -> Generator[Progress | Notice, None, Session]:
     """A new session that can be evaluated, analysed and steered with; a generator whose return value is that session.
 
-    `source` is a folder, a file, `REPO:FOLDER` or `RELEASE/ID`. The configuration is what the SAE's files say;
+    `source` is a folder, a file, `REPO:FOLDER` or `RELEASE/ID`; or `NAME@STEP`, what a session in `root` keeps of that
+    step, which has the session's own configuration. Else the configuration is what the SAE's files say;
     `settings`, as `--set` takes them, go before. Raises ModelError for what is not there or does not fit, SessionError
-    for a name that is taken.
+    for a name that is taken, or a step that is not kept.
     """
+    if own := _kept(root, source):
+        return _copied(*own, root, name, settings)
     given = configs.with_settings({"sae": {}, "model": {}}, list(settings))
     configs.parse(given)
     found = yield from _found(source, given)
@@ -52,6 +57,34 @@ def import_sae(
     return session
 
 
+def _kept(root: Path, source: str) -> tuple[Session, Path] | None:
+    """The session and the folder that NAME@STEP means; None where `source` means no session."""
+    name, _, step = source.rpartition("@")
+    session = Session(root / name)
+    if not NAME.fullmatch(name) or not session.config_path.is_file():
+        return None
+    folders = [*session.snapshots_dir.glob("*"), *session.checkpoints_dir.glob("*")]
+    kept = {int(path.name): path for path in folders if path.name.isdigit() and (path / files.CONFIG_NAME).is_file()}
+    if not step.isdigit() or int(step) not in kept:
+        there = ", ".join(map(str, sorted(kept)))
+        raise SessionError(
+            f"session {name!r} keeps no SAE of step {step}",
+            hint=f"it keeps those of {there}" if there else "it keeps none: `sae-tui export` copies its last",
+        )
+    return session, kept[int(step)]
+
+
+def _copied(source: Session, folder: Path, root: Path, name: str, settings: Sequence[str]) -> Session:
+    values = configs.with_settings(source.config().model_dump(exclude_none=True), list(settings))
+
+    def fill(session: Session) -> None:
+        session.sae_dir.mkdir()
+        for one in (files.CONFIG_NAME, files.WEIGHTS_NAME):
+            shutil.copyfile(folder / one, session.sae_dir / one)
+
+    return Session.create(root, name, configs.with_absolute_paths(configs.parse(values)), fill)
+
+
 def _found(source: str, given: Mapping[str, Any]) -> Generator[Progress, None, foreign.Found]:
     """The SAE, read where it is or fetched first."""
     path = Path(source).expanduser()
@@ -61,6 +94,7 @@ def _found(source: str, given: Mapping[str, Any]) -> Generator[Progress, None, f
     found = foreign.read(fetched.source, place=fetched.place, given=given["sae"], overrides=fetched.overrides)
     if not found.metadata.get("model_name"):
         found.metadata["model_name"] = fetched.model
+    found.metadata.update(fetched.recorded | recorded.in_metadata(found.metadata))
     return found
 
 

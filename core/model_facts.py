@@ -4,6 +4,7 @@ Looks where the model would be loaded from: the embedded one (its numbers are kn
 `config.json` cannot tell is found at the start of a run, which checks everything anew.
 """
 
+import difflib
 import json
 import math
 import os
@@ -28,6 +29,28 @@ RESIDUAL = ("hook_resid_post", "hook_resid_pre", "hook_resid_mid", "hook_mlp_out
 """Hook points of a block that hold the residual stream, or what is added to it."""
 TWO_MATRICES = {"gpt2", "gpt_neo", "gpt_neox", "gptj", "opt", "bloom", "phi", "falcon", "codegen", "gpt_bigcode", "mpt"}
 """Model types whose MLP has no gate."""
+IN_BLOCK = {
+    *RESIDUAL, "hook_resid_mid2", "hook_in", "hook_out", "hook_attn_in", "hook_mlp_in", "hook_q_input", "hook_k_input",
+    "hook_v_input", "hook_cross_attn_out", "hook_linear_attn_in", "hook_linear_attn_out", "hook_mixer_in",
+    "hook_mixer_out", "hook_time_mix_in", "hook_time_mix_out", "hook_channel_mix_in", "hook_channel_mix_out",
+}  # fmt: skip
+"""Hook points of a block itself, in any architecture that TransformerLens' bridge knows."""
+PARTS = {
+    "attn", "mlp", "ln1", "ln1_post", "ln2", "ln2_post", "ln3", "ln3_post", "self_attn", "cross_attn", "linear_attn",
+    "mixer", "mamba", "norm", "norm_1", "norm_2", "norm_3", "norm_4", "channel_mix", "shared_mlp", "router", "experts",
+}  # fmt: skip
+"""Parts of a block that have hook points."""
+IN_PART = {
+    "hook_in", "hook_out", "hook_q", "hook_k", "hook_v", "hook_z", "hook_result", "hook_pattern", "hook_attn_scores",
+    "hook_rot_q", "hook_rot_k", "hook_q_input", "hook_k_input", "hook_v_input", "hook_attn_in", "hook_hidden_states",
+    "hook_cos", "hook_sin", "hook_pre", "hook_pre_linear", "hook_post", "hook_normalized", "hook_scale", "hook_gate",
+    "hook_q_normed", "hook_k_normed", "hook_q_gate", "hook_q_latent", "hook_kv_latent", "hook_cross_pattern",
+    "hook_router_scores", "hook_expert_weights", "hook_expert_indices", "hook_ssm_state", "hook_ssm_write",
+    "hook_ssm_out", "hook_conv", "hook_in_proj", "hook_inner_norm", "hook_recurrence_out", "hook_q_pre_conv",
+    "hook_k_pre_conv", "hook_v_pre_conv", "hook_log_decay", "hook_beta", "hook_beta_logit",
+}  # fmt: skip
+"""Hook points of such a part, of its own parts, or of what stands before and behind the blocks."""
+ALONE = {"hook_embed", "hook_pos_embed", "hook_unembed"}
 HOOK = re.compile(r"blocks\.(\d+)\.(\w+(?:\.\w+)*)")
 
 
@@ -77,6 +100,18 @@ class ModelFacts:
             return ""
         return f"a block's hook point reads like blocks.{self.layers // 2}.{RESIDUAL[0]}"
 
+    def unknown(self, hook: str) -> str:
+        """Why a hook point can be in no model, in a sentence: no table here has its name. Empty where one has."""
+        found = HOOK.fullmatch(hook)
+        *parts, last = (found[2] if found else hook).split(".")
+        known = IN_PART if parts else IN_BLOCK if found else ALONE
+        if last in known and (not found or not parts or parts[0] in PARTS):
+            return ""
+        head = f"blocks.{found[1]}." if found else ""
+        usual = {head + site for site in (*self.widths(), *IN_BLOCK)} if found else {*ALONE, "ln_final.hook_normalized"}
+        close = difflib.get_close_matches(hook, usual, n=3, cutoff=0.0)
+        return f"{self.name} has no hook point {hook}; the nearest are {', '.join(close)}"
+
     def doubt(self, hook: str) -> str:
         """What is unusual about a hook point, in a sentence: it is checked at the start. Else empty."""
         if self.refusal(hook) or self.width(hook) is not None:
@@ -124,7 +159,7 @@ def misfit(name: str, revision: str, hook: str, d_in: int | None) -> str:
     found = facts(name, revision)
     if found is None:
         return ""
-    if refusal := found.refusal(hook):
+    if refusal := found.refusal(hook) or found.unknown(hook):
         return refusal
     if d_in is None or found.width(hook) in (None, d_in):
         return ""

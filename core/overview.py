@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from core import recorded
 from core.session import Session, listing
 from core.status import ACTIVE, Observed, Status
 from core.storage import last_line, sample_lines
@@ -27,6 +28,8 @@ class Seen:
     latest: Mapping[str, Any]
     """The newest line of `metrics.jsonl`; empty where nothing was trained here."""
     evaluation: Mapping[str, Any]
+    recorded: Mapping[str, float]
+    """What the files of an imported SAE say of it; see `core.recorded`."""
     has_sae: bool
     has_features: bool
     trend: tuple[float, ...]
@@ -81,6 +84,7 @@ class Overview:
             observed=session.observed(),
             latest=last_line(session.metrics_path),
             evaluation=session.evaluation(),
+            recorded=recorded.read(session.sae_dir),
             has_sae=(session.sae_dir / "sae_weights.safetensors").is_file(),
             has_features=session.database_path.is_file(),
             trend=tuple(float(v) for v in fvu if isinstance(v, (int, float)) and math.isfinite(v)),

@@ -14,6 +14,7 @@ from core.shown import figure, safe, token
 
 if TYPE_CHECKING:
     from core.records import ContextToken
+    from core.sweep import Place
 
 STATES = {
     "queued": ("◌", "warning"),
@@ -87,6 +88,15 @@ def span(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def sweep_line(place: "Place | None") -> str:
+    """How far a sweep is, as one of its members sees it, safe; empty where there is none."""
+    if place is None:
+        return ""
+    words = f"run {place.number} of {place.of} of a sweep, {place.done} finished"
+    words += f", {safe(place.at_work)} is at work" if place.at_work else ""
+    return words + (f", about {span(place.seconds_left)} of training left" if place.seconds_left else "")
 
 
 def band_name(band: int) -> str:

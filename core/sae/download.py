@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from core.errors import ModelError, nearest
 from core.records import Progress
 from core.sae import registry
-from core.sae.foreign import FILES
+from core.sae.foreign import FILES, RECORDS
 
 
 class Fetched(NamedTuple):
@@ -23,6 +23,8 @@ class Fetched(NamedTuple):
     """What goes before the SAE's own SAELens configuration."""
     model: str | None
     """The model's name, as the release says it."""
+    recorded: dict[str, float]
+    """L0 and explained variance, as the release says them; see `core.recorded`."""
 
 
 def fetch(name: str) -> Generator[Progress, None, Fetched]:
@@ -31,15 +33,15 @@ def fetch(name: str) -> Generator[Progress, None, Fetched]:
     Raises ModelError: no such name, gated, offline, no such folder.
     """
     overrides: dict[str, Any] = {}
-    model = None
+    model, known = None, dict[str, float]()
     if ":" in name:
         repository, _, folder = name.partition(":")
     else:
-        repository, folder, overrides, model = _released(name)
+        repository, folder, overrides, model, known = _released(name)
     folder = folder.strip("/")
     yield Progress(phase=f"fetching {repository}:{folder}")
     # The folder alone would match whatever lies below it, a whole layer of SAEs perhaps.
-    inside = [f"{folder}/{file}" for file in FILES] if folder else list(FILES)
+    inside = [f"{folder}/{file}" if folder else file for file in (*FILES, *RECORDS)]
     above = str(Path(folder).parent / "config.json")
     import huggingface_hub
 
@@ -53,11 +55,11 @@ def fetch(name: str) -> Generator[Progress, None, Fetched]:
             f"{repository} has no SAE in {folder!r}, in a format that is read",
             hint=f"look for its folder at https://huggingface.co/{repository}/tree/main",
         )
-    return Fetched(source, f"{repository}:{folder}", overrides, model)
+    return Fetched(source, f"{repository}:{folder}", overrides, model, known)
 
 
-def _released(name: str) -> tuple[str, str, dict[str, Any], str | None]:
-    """Repository, folder, overrides and model of `RELEASE/ID`, from the list that comes with sae-lens."""
+def _released(name: str) -> tuple[str, str, dict[str, Any], str | None, dict[str, float]]:
+    """Repository, folder, overrides, model and records of `RELEASE/ID`, from the list that comes with sae-lens."""
     releases = registry.releases()
     if releases is None:
         raise ModelError(
@@ -76,7 +78,7 @@ def _released(name: str) -> tuple[str, str, dict[str, Any], str | None]:
         raise ModelError(f"release {release} has no SAE {id_!r}", hint=nearest(id_, ids)[:300])
     overrides = {**(found.get("config_overrides") or {})}
     overrides |= {k: v for k, v in ids[id_].items() if k == "norm_scaling_factor"}
-    return found["repo_id"], str(ids[id_]["path"]), overrides, found.get("model")
+    return found["repo_id"], str(ids[id_]["path"]), overrides, found.get("model"), registry.records(ids[id_])
 
 
 def _explained(repository: str, error: Exception) -> ModelError:

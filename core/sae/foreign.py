@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from core import recorded
 from core.errors import ModelError
 from core.sae import facts, files, loose, provenance
 from core.sae.base import SAE
@@ -32,6 +33,9 @@ FILES = (
     "params.safetensors",
 )  # fmt: skip
 """Every file that a folder is recognised by."""
+SPARSITY = "sparsity.safetensors"
+RECORDS = (SPARSITY, "eval_results.json")
+"""Files beside an SAE that record how it did."""
 SUFFIXES = (".pt", ".pth", ".npz", ".safetensors")
 
 
@@ -96,7 +100,19 @@ def _sae_lens(folder: Path, overrides: Mapping[str, Any]) -> Found:
         tensors["threshold"] = tensors.pop("log_threshold").exp()
     sae = files.assembled(files.checked(values, where), tensors, str(folder / files.WEIGHTS_NAME))
     sae.fold_scale(scale)
-    return Found(sae, values["metadata"], f"{kind}'s {values['architecture']}")
+    metadata = values["metadata"]
+    known = recorded.noted(_fired(folder / SPARSITY, sae.d_sae)) | recorded.in_metadata(metadata)
+    return Found(sae, metadata | known, f"{kind}'s {values['architecture']}")
+
+
+def _fired(path: Path, d_sae: int) -> float | None:
+    """L0 by how often each feature fired in training, Σ_j 10^s_j; None where there is no such file, or it is torn."""
+    try:
+        log = files.read_tensors(path).get("sparsity")
+    except ModelError:
+        return None
+    known = log is not None and log.shape == (d_sae,) and bool((log <= 0).all())
+    return float((10 ** log.double()).sum()) if log is not None and known else None
 
 
 def _since_6(old: dict[str, Any], where: Path) -> dict[str, Any]:
@@ -160,7 +176,8 @@ def _dictionary_learning(folder: Path, place: str) -> Found:
     sae = _built(architecture, tensors, path, stated=stated | {"k": k}, subtract=subtract)
     if class_ == "AutoEncoder":
         sae.fold_decoder_norms()
-    return Found(sae, facts.dictionary(config, place), f"dictionary_learning's {class_}")
+    told = facts.dictionary(config, place) | recorded.beside(folder)
+    return Found(sae, told, f"dictionary_learning's {class_}")
 
 
 def _gemma_scope(folder: Path, place: str) -> Found:
@@ -176,7 +193,9 @@ def _gemma_scope(folder: Path, place: str) -> Found:
         raise ModelError(f"{path} reads embeddings, which models scale in their own ways", hint="pick one of a layer")
     sae = _built("jumprelu", loose.named(raw, path), path, subtract=False)
     model, hook = provenance.scope(place, config)
-    return Found(sae, {"model_name": model, "hook_name": hook, "prepend_bos": True}, "Gemma Scope's jumprelu")
+    told = {"model_name": model, "hook_name": hook, "prepend_bos": True}
+    known = recorded.noted(config.get("l0")) | recorded.in_place(place)
+    return Found(sae, told | known, "Gemma Scope's jumprelu")
 
 
 def _plain(path: Path, given: Mapping[str, Any]) -> Found:

@@ -8,6 +8,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from core import recorded
+
 REGISTRY = "pretrained_saes.yaml"
 """What sae-lens knows of releases, inside its package."""
 
@@ -26,6 +28,11 @@ def releases() -> dict[str, dict[str, Any]] | None:
 def saes(release: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The SAEs of a release by their ids."""
     return {str(sae["id"]): sae for sae in release["saes"]}
+
+
+def records(sae: dict[str, Any]) -> dict[str, float]:
+    """L0 and explained variance of one of them, where the list knows them."""
+    return recorded.noted(sae.get("l0"), sae.get("variance_explained"))
 
 
 @functools.cache

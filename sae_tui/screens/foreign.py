@@ -10,14 +10,14 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
 
-from core import model_facts
+from core import model_facts, recorded
 from core.errors import RunError
 from core.sae import registry
 from core.session import Session, free_name
 from sae_tui.screens import draft
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.draft import NAME, THEN
-from sae_tui.screens.foreign_draft import ENTRIES, HOOK, MODEL, SETTINGS, SOURCE, Looked, imported, told_by
+from sae_tui.screens.foreign_draft import ENTRIES, FOLLOWS, HOOK, MODEL, SETTINGS, SOURCE, Looked, imported, told_by
 from sae_tui.screens.page import Page
 from sae_tui.text import safe
 from sae_tui.widgets.form import Form, Row
@@ -75,7 +75,7 @@ class ForeignPage(Page):
         settings = [f"{name}={texts[name]}" for name in SETTINGS if texts[name]]
         words = ["--sessions", str(self.app.root), "import", texts[SOURCE], "--as", texts[NAME]]
         words += [word for setting in settings for word in ("--set", setting)]
-        return words + (["--then-all", "--detach"] if texts[THEN].startswith("evaluate") else [])
+        return [*words, *FOLLOWS[texts[THEN]]]
 
     def on_form_changed(self, event: Form.Changed) -> None:
         """Look at it; another source tells of another model."""
@@ -173,7 +173,11 @@ class ForeignPage(Page):
             return
 
         def read() -> list[tuple[str, str]]:
-            return [(id_, str(sae["path"])) for id_, sae in registry.saes((registry.releases() or {})[release]).items()]
+            saes = registry.saes((registry.releases() or {})[release])
+            return [
+                (id_, "  ".join(filter(None, [recorded.words(registry.records(sae)), str(sae["path"])])))
+                for id_, sae in saes.items()
+            ]
 
         def taken(id_: str | None) -> None:
             self._take(f"{release}/{id_}" if id_ is not None else None)

@@ -25,6 +25,10 @@ SETTINGS = (MODEL, HOOK, PROCESSING, "corpus.name")
 """The rows that are fields of a configuration."""
 LOOK_S = 0.2
 """Seconds between two looks at whether an import has ended."""
+FOLLOWS = {
+    "evaluate and analyse": ("--then-all", "--detach"), "evaluate": ("--detach",), "nothing more": ("--no-measure",),
+}  # fmt: skip
+"""What may come after the import, and the words for it in a shell."""
 ENTRIES = (
     Entry(name=SOURCE, label="the SAE", note="a folder, a file, REPO:FOLDER or RELEASE/ID",
           help="Where it is: a folder or a file of SAELens, sparsify, dictionary_learning or Gemma Scope, or tensors "
@@ -38,8 +42,9 @@ ENTRIES = (
           help="What HookedTransformer had done to the model's weights when it was trained; its files tell."),
     Entry(name="corpus.name", label="corpus.name", placeholder="stdlib", note="the text it is measured on",
           help="The text it is measured and analysed on, as in a run of one's own."),
-    Entry(name=THEN, label="then", choices=("evaluate and analyse", "nothing more"),
-          help="What comes after the import, in a process of its own."),
+    Entry(name=THEN, label="then", choices=tuple(FOLLOWS),
+          help="What comes after the import, in a process of its own. Measured, its L0 and explained variance are "
+          "compared with what its files record."),
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich.cells import cell_len
 from textual.content import Content
 
+from core import recorded
 from core.architectures import SPARSITY, reads_images
 from core.overview import Seen
 from sae_tui.text import age, compact, figure, safe, size
@@ -143,11 +144,12 @@ def told(
     marked: Sequence[tuple[str, Mapping[str, Any]]],
     log: Sequence[str],
     width: int,
+    sweep: str = "",
 ) -> list[Content]:
     """One session in full: its state, configuration, figures, what exists, how it differs from the marked ones.
 
     `values` are those of its configuration, as read from TOML; `marked` the names and values of the marked others;
-    `log` the last lines that were printed.
+    `log` the last lines that were printed; `sweep` says how far the sweep is that it is of, safe.
     """
     lines = [Content.styled(safe(seen.name), "bold"), _state_line(seen)]
     if seen.observed.note:
@@ -155,8 +157,13 @@ def told(
         lines += [Content.styled(line, ink) for line in _wrapped(safe(seen.observed.note), width)]
     elif seen.observed.active and seen.status.phase:
         lines += [Content(line) for line in _wrapped(safe(_phase(seen)), width)]
+    lines += [Content(line) for line in _wrapped(sweep, width) if line]
     unit = "images" if reads_images(values) else "tokens"
     lines += [Content(""), *_configured(dict(flat(values)), width, unit), Content(""), *_figures(seen, unit)]
+    if seen.recorded:
+        lines += _row("recorded", recorded.words(seen.recorded), width)
+        told = recorded.warning(seen.recorded, seen.evaluation)
+        lines += [Content.styled(line, "$warning") for line in _wrapped(told, width) if told]
     lines += [Content(""), *_row("has", _has(seen), width)]
     for name, theirs in marked:
         found = differences(values, theirs)

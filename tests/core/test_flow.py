@@ -46,6 +46,26 @@ def test_training_leaves_metrics_checkpoints_and_an_sae_that_loads(tmp_path, toy
     assert session.metrics()[0].keys() >= {"step", "fvu", "l0", "dead", "lr", "activations"}
 
 
+def test_a_checkpoint_is_a_session_of_its_own_with_the_configuration_and_the_corpus_of_the_first(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values, training={"checkpoint_minutes": 1e-6})
+    list(flow.train(session))
+    before = session.checkpoint_steps()[1]
+    taken, _ = imported_from(tmp_path, f"toy@{before}", "analysis.activations=500")
+    assert taken.finished and taken.config().corpus == session.config().corpus
+    assert taken.config().sae == session.config().sae and taken.config().analysis.activations == 500
+    weights = [load_file(one.sae_dir / "sae_weights.safetensors")["W_dec"] for one in (taken, session)]
+    at_step = load_file(session.checkpoints_dir / str(before) / "sae_weights.safetensors")["W_dec"]
+    assert torch.equal(weights[0], at_step) and not torch.equal(*weights)
+    list(flow.evaluate(taken))
+    assert taken.evaluation()["fvu"] > 0 and {p.name for p in taken.sae_dir.iterdir()} == {
+        "cfg.json", "sae_weights.safetensors"
+    }  # fmt: skip
+    with pytest.raises(SessionError, match=f"no SAE of step 7: it keeps those of {before}, "):
+        list(importing.import_sae(tmp_path, "toy@7", "other"))
+    with pytest.raises(ModelError, match="there is no nobody@7"):
+        list(importing.import_sae(tmp_path, "nobody@7", "other"))
+
+
 def test_the_same_configuration_gives_the_same_bits(tmp_path, toy_values):
     weights = []
     for name in ("one", "two"):
@@ -246,11 +266,31 @@ def test_an_imported_sae_that_does_not_fit_its_model_is_refused_before_anything_
     for setting, says in (
         ("model.hook=blocks.1.mlp.hook_post", "takes 32 dimensions, but blocks.1.mlp.hook_post .* has 64"),
         ("model.hook=blocks.9.hook_resid_post", "there is no blocks.9"),
+        ("model.hook=blocks.1.hook_nope", "has no hook point blocks.1.hook_nope; the nearest are blocks.1.hook"),
         ("model.name=./nowhere", "no model folder"),
     ):
         with pytest.raises(ModelError, match=says):
             imported_from(tmp_path, session.sae_dir, setting)
     assert not (tmp_path / "theirs").exists()
+
+
+@pytest.mark.parametrize(("l0", "warned"), [(24.0, True), (8.0, False)])
+def test_an_imported_sae_is_measured_beside_what_its_files_record(tmp_path, toy_values, l0, warned):
+    from core.sae import files
+    from core.sae.topk import TopK
+
+    model, corpus = toy_values["model"], toy_values["corpus"]["name"]
+    sae = TopK(32, 96, 8)
+    torch.nn.init.normal_(sae.W_enc, generator=torch.Generator().manual_seed(0))
+    files.save(sae, tmp_path / "sae", {"model_name": model["name"], "hook_name": model["hook"], "l0": l0})
+    small = ["tokens.context=32", "evaluation.activations=500", "evaluation.ce_tokens=50"]
+    session, _ = imported_from(tmp_path, tmp_path / "sae", f"corpus.name={corpus}", *small)
+    *_, told = [r.message for r in flow.evaluate(session) if isinstance(r, Notice)]
+    assert session.evaluation()["l0"] == pytest.approx(8)
+    assert ("warning: L0 is 8.00, and 24.0 by its files" in told) == warned
+    assert warned or told == "its files record L0 8.00; measured here: L0 8.00"
+    elsewhere = list(flow.evaluate(session, settings=["model.hook=blocks.0.hook_resid_post"]))
+    assert not [r for r in elsewhere if isinstance(r, Notice)]
 
 
 @pytest.mark.parametrize(

@@ -106,3 +106,29 @@ def test_a_hook_point_is_refused_where_there_is_none_and_doubted_where_it_is_unu
     assert "did you mean 'hook_resid_post'" in SMOLLM2.doubt("blocks.1.hook_resid_pots")
     assert "checked at start" in SMOLLM2.doubt("ln_final.hook_normalized")
     assert SMOLLM2.width("ln_final.hook_normalized") is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_hook_point_of_a_model_is_known(family, model_folders):
+    from core import config, device
+    from core.models import bridge, load
+
+    place = device.pick("cpu")
+    values = {"device": "cpu", "model": {"name": str(model_folders[family])}}
+    model, tokenizer = finished(load.load(config.parse(values).model, place))
+    found = bridge.names(bridge.boot(family, model, tokenizer, place))
+    assert len(found) > 100 and not [name for name in found if facts(str(model_folders[family])).unknown(name)]
+
+
+@pytest.mark.parametrize(
+    ("hook", "nearest"),
+    [
+        ("blocks.10.hook_nope", "blocks.10.hook_"), ("blocks.3.hook_resid_pots", "blocks.3.hook_resid_post,"),
+        ("blocks.3.nope.hook_out", "blocks.3.hook_out"), ("blocks.3.attn.hook_resid_post", "blocks.3.hook_resid_post"),
+        ("hook_embedding", "hook_embed"), ("ln_final.hook_norm", "ln_final.hook_normalized"),
+    ],
+)  # fmt: skip
+def test_an_sae_of_a_hook_point_that_nobody_knows_does_not_fit(hook, nearest):
+    told = model_facts.misfit("smollm2", "", hook, 576)
+    assert f"smollm2 has no hook point {hook}; the nearest are" in told and nearest in told
+    assert model_facts.misfit("smollm2", "", "blocks.3.attn.o.hook_in", 576) == ""

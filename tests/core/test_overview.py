@@ -31,8 +31,11 @@ def test_every_session_newest_first_with_what_it_has(root):
     session = Session(root / "old")
     session.metrics_path.write_text("".join(line(i, 1 / i) for i in range(1, 101)) + '{"torn')
     session.evaluation_path.write_text(json.dumps({"fvu": 0.2, "tokens": {"fvu": 10}}))
+    session.sae_dir.mkdir()
+    (session.sae_dir / "cfg.json").write_text(json.dumps({"metadata": {"l0": 71, "explained_variance": 0.8}}))
     new, old = Overview(root).read()
     assert (new.name, old.name) == ("new", "old")
+    assert new.recorded == {} and old.recorded == {"l0": 71.0, "explained_variance": 0.8}
     assert new.latest == {} and new.trend == () and new.figure("fvu") is None and not new.has_sae
     assert old.latest["step"] == 100 and old.figure("fvu") == 0.2 and old.figure("l0") == 32.0
     assert old.figure("tokens") is None

@@ -138,7 +138,10 @@ async def test_it_is_imported_in_a_process_of_its_own_and_opened(sessions_root, 
         assert page._form.value(THEN) == "evaluate and analyse" and page._words()[-2:] == ["--then-all", "--detach"]
         page._form.go_to(page._form.row(THEN))
         await pilot.press("right")
-        await until(lambda: page._form.value(THEN) == "nothing more" and "--then-all" not in page._words())
+        await until(lambda: page._form.value(THEN) == "evaluate")
+        assert page._words()[-1] == "--detach" and "--then-all" not in page._words()
+        await pilot.press("right")
+        await until(lambda: page._form.value(THEN) == "nothing more" and page._words()[-1] == "--no-measure")
         await pilot.press("ctrl+s")
         await until(lambda: "importing" in told(page))
         await until(lambda: isinstance(app.screen, RunsPage))

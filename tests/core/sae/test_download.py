@@ -86,6 +86,7 @@ def test_a_release_is_looked_up_in_what_sae_lens_brings(hub, releases):
     assert found.overrides == {
         "model_from_pretrained_kwargs": {"center_writing_weights": True}, "norm_scaling_factor": 2.5,
     }  # fmt: skip
+    assert found.recorded == {"l0": 3.0} and fetched("some/repo:layer_20/width_16k")[0].recorded == {}
     with pytest.raises(ModelError, match=r"no SAE 'blocks.8.hook_resid'.*did you mean 'blocks.8.hook_resid_pre'"):
         fetched("res-jb/blocks.8.hook_resid")
     with pytest.raises(ModelError, match="no file or folder runs/mine, and sae-lens knows no release 'runs'"):

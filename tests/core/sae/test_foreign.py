@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from core import recorded
 from core.errors import ModelError
 from core.sae import foreign
 
@@ -297,3 +298,38 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(tmp_path, capsys, make, sa
 def test_a_sparsify_coder_that_is_no_sae_is_refused(sparsify, changes, says):
     with pytest.raises(ModelError, match=says):
         foreign.read(changed(sparsify, **changes))
+
+
+def test_what_the_files_record_of_an_sae_is_told(tmp_path, sparsify):
+    def known(found):
+        return {name: found.metadata[name] for name in recorded.NAMES if name in found.metadata}
+
+    assert known(foreign.read(sparsify)) == {}
+    trained = dictionary(tmp_path / "trainer_0", "AutoEncoder", {**LINEAR, "bias": B_DEC})
+    assert known(foreign.read(trained)) == {}
+    results = {"l0": 52.5, "frac_variance_explained": 0.81, "hyperparameters": {"n_inputs": 200}}
+    (trained / "eval_results.json").write_text(json.dumps(results))
+    assert known(foreign.read(trained)) == {"l0": 52.5, "explained_variance": 0.81}
+
+    folder = scope(tmp_path / "gemma-scope-2b-pt-res" / "layer_20" / "width_16k" / "average_l0_71")
+    assert known(foreign.read(folder)) == {"l0": 71.0}
+    place = "google/gemma-scope-2b-pt-res:layer_20/width_16k/average_l0_38"
+    assert known(foreign.read(folder, place=place)) == {"l0": 38.0}
+    second = scope(tmp_path / "gemma-scope-2-1b-pt" / "resid_post" / "layer_13_width_16k_l0_big")
+    (second / "config.json").write_text(json.dumps({"model_name": "google/gemma-3-1b-pt", "l0": 150}))
+    assert known(foreign.read(second)) == {"l0": 150.0}
+
+
+def test_saelens_records_l0_in_its_metadata_or_by_how_often_features_fired(tmp_path):
+    folder = before_6(tmp_path / "a")
+    assert "l0" not in foreign.read(folder).metadata
+    fired = torch.full((N,), 0.25)
+    for tensor, l0 in ((torch.log10(fired + 1e-10), 6.0), (fired, None), (torch.log10(fired[1:]), None)):
+        save_file({"sparsity": tensor}, folder / "sparsity.safetensors")
+        assert foreign.read(folder).metadata.get("l0") == (l0 and pytest.approx(l0, rel=1e-6))
+    (folder / "sparsity.safetensors").write_bytes(b"torn")
+    assert "l0" not in foreign.read(folder).metadata
+    save_file({"sparsity": torch.log10(fired)}, folder / "sparsity.safetensors")
+    values = {"architecture": "standard", "d_in": D, "d_sae": N, "metadata": {"l0": 5.5}}
+    (folder / "cfg.json").write_text(json.dumps(values))
+    assert foreign.read(folder).metadata["l0"] == 5.5
