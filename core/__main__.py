@@ -1,11 +1,12 @@
 """`python -m core train|analyze|evaluate|engine SESSION_PATH`: what a detached job or a batch queue starts.
 
-`train SESSION_PATH --then evaluate --then analyze` does one after another with the model loaded once. `train` goes on
-from the newest checkpoint by itself: the same line may be run again after a SIGTERM, a crash or a requeue. Where
+`train SESSION_PATH --then evaluate --then analyze` does one after another with the model loaded once; with `--sweep`
+what is missing of it is done for the other members of the session's sweep too, each as a job of its own. `train` goes
+on from the newest checkpoint by itself: the same line may be run again after a SIGTERM, a crash or a requeue. Where
 `training.devices` asks for several processes it starts them as `torchrun --nproc-per-node N -m core train SESSION_PATH`
 does, which may be run as well; the first of the N is the job. The only module of core that prints: a line for each
-record. Exit codes: 0 done, 1 failed, 2 bad usage, 130 stopped. Knows no
-stage: the work is `flow`'s, the state the job's.
+record. Exit codes: 0 done, 1 failed, 2 bad usage, 130 stopped. Knows no stage: the work is `flow`'s, the state the
+job's.
 """
 
 import argparse
@@ -15,10 +16,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from core import jobs
+from core import jobs, sweep
 from core.errors import SaeTuiError, SessionError, sentence
 from core.records import Evaluation, Notice, Progress, StepReport
 from core.session import LOG_HEAD, Session
@@ -40,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         "--measure", action="store_true",
         help="train: first give the session budgets that this machine does in about two minutes",
     )  # fmt: skip
+    parser.add_argument(
+        jobs.SWEEP, action="store_true", help="then do what is missing of the other members of the session's sweep"
+    )
     given = parser.parse_args(argv)
     faulthandler.enable()  # a crash in a library leaves its stack in the log
     session = Session(given.session.resolve())
@@ -49,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         verbs = [given.verb, *given.then]
         if given.verb == "engine":
             _engine(session)
+        elif given.sweep:
+            return _swept(session, verbs)
         elif "train" in verbs and "WORLD_SIZE" not in os.environ and (processes := _processes(session)) > 1:
             from core import several
 
@@ -56,18 +63,67 @@ def main(argv: list[str] | None = None) -> int:
         elif os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0":
             return _beside(session, verbs)
         else:
-            said = ""
-            work = _work(session, given.measure, given.set)
-            for record in jobs.chain(session, verbs, work):
-                if (line := _line(record)) != said:
-                    _say(said := line)
+            return _done(session, verbs, _work(session, measure=given.measure, settings=given.set))
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         with contextlib.suppress(OSError):
             print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
         return error.exit_code if isinstance(error, SaeTuiError) else 1
+    return 0
+
+
+def _done(session: Session, verbs: Sequence[jobs.Verb], work: Callable[[jobs.Verb], Iterator[jobs.Record]]) -> int:
+    """Do the verbs as a job of this process, and return the exit code."""
+    said = ""
+    for record in jobs.chain(session, verbs, work):
+        if (line := _line(record)) != said:
+            _say(said := line)
     return 130 if session.status().state == "stopped" else 0
+
+
+def _swept(session: Session, verbs: Sequence[jobs.Verb]) -> int:
+    """Do what is missing of a sweep: the session first, then the others in order. A stop or a failure ends it all.
+
+    One that has a job of its own already is left to that.
+    """
+    others = [Session(session.path.parent / name) for name in session.sweep() if name != session.name]
+    before, load = session, None
+    for member in (session, *others):
+        wanted = sweep.missing(member, analyze="analyze" in verbs)
+        if not wanted or (member is not session and member.observed().active):
+            continue
+        if member is not session:
+            _print_to(before, member)
+            _say(_head(wanted[0]))
+        before = member
+        if "train" in wanted and (processes := _processes(member)) > 1:
+            from core import several
+
+            then = [word for verb in wanted[1:] for word in ("--then", verb)]
+            code = several.run(processes, [wanted[0], str(member.path), *then])
+        else:
+            if load is None:
+                from core import flow
+
+                load = flow.loaded_once()
+            code = _done(member, wanted, _work(member, load=load))
+        if code:
+            return code
+    return 0
+
+
+def _print_to(before: Session, member: Session) -> None:
+    """Print to the log of `member` where it was that of `before`; what a queue or a terminal takes stays there."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.fstat(1), before.log_path.stat()):
+            with member.log_path.open("ab") as log:
+                os.dup2(log.fileno(), 1)
+                os.dup2(log.fileno(), 2)
+
+
+def _head(verb: jobs.Verb) -> str:
+    return f"{LOG_HEAD}{verb}, {time.strftime('%Y-%m-%d %H:%M:%S')}"
 
 
 def _processes(session: Session) -> int:
@@ -104,7 +160,8 @@ def _beside(session: Session, verbs: list[str]) -> int:
     return 0
 
 
-def _work(session: Session, measure: bool, settings: list[str]) -> Callable[[jobs.Verb], Iterator[jobs.Record]]:
+def _work(session: Session, **how: Any) -> Callable[[jobs.Verb], Iterator[jobs.Record]]:
+    """The stages of a session, `how` being as `flow.stages` takes it."""
     stages: Callable[[jobs.Verb], Iterator[jobs.Record]] | None = None
 
     def work(verb: jobs.Verb) -> Iterator[jobs.Record]:
@@ -112,9 +169,9 @@ def _work(session: Session, measure: bool, settings: list[str]) -> Callable[[job
         if stages is None:
             from core import flow  # torch: here, so that a failure to import it is a failure of the job
 
-            stages = flow.stages(session, measure=measure, settings=settings)
+            stages = flow.stages(session, **how)
         else:
-            _say(f"{LOG_HEAD}{verb}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            _say(_head(verb))
         yield from stages(verb)
 
     return work

@@ -133,6 +133,12 @@ def preset(name: str) -> dict[str, Any]:
     return read_values(PRESETS / f"{name}.toml")
 
 
+def about(preset: str) -> str:
+    """What a shipped preset is for: the first line of its file, a comment."""
+    first, *_ = (PRESETS / f"{preset}.toml").read_text(encoding="utf-8").splitlines()
+    return first.removeprefix("# ")
+
+
 def with_settings(values: Mapping[str, Any], settings: list[str]) -> dict[str, Any]:
     """`values` with each `part.field=value` put in; values are TOML, or plain text where they are not."""
     merged: dict[str, Any] = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}

@@ -34,6 +34,8 @@ Record = Progress | Notice | StepReport | Evaluation
 
 THEN = ("--then", "evaluate", "--then", "analyze")
 """Arguments for `start(session, "train", …)`: what makes a session complete, with the model loaded once."""
+SWEEP = "--sweep"
+"""Argument for `start`: what is missing of the others in the session's sweep is done after it, in the same process."""
 WRITE_S = 0.25
 """Least time between two writes of `status.json` within a phase."""
 HEARTBEAT_S = 5.0

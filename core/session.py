@@ -3,7 +3,8 @@
 Owns every path and file name in it and its name's rules. One kind of writer for each file: the job writes
 `status.json`, `metrics.jsonl`, `sae/`, `checkpoints/`, `snapshots/`, `snapshots.parquet`, `tensorboard/`, `wandb/`,
 `features.duckdb`, `evaluation.json`, `transfers.json`; the workbench `control.json` and `labels.jsonl`; the engine
-`steering/`; whoever asks about texts `probes/`; whoever asks for a report `report/`.
+`steering/`; whoever asks about texts `probes/`; whoever asks for a report `report/`; whoever begins
+a sweep `sweep.json`.
 """
 
 import contextlib
@@ -58,6 +59,7 @@ class Session:
     transfers_path = property(lambda self: self.path / "transfers.json")
     calibration_path = property(lambda self: self.path / "calibration.json")
     densities_path = property(lambda self: self.path / "densities.json")
+    sweep_path = property(lambda self: self.path / "sweep.json")
     metrics_path = property(lambda self: self.path / "metrics.jsonl")
     log_path = property(lambda self: self.path / "log.txt")
     checkpoints_dir = property(lambda self: self.path / "checkpoints")
@@ -183,6 +185,15 @@ class Session:
         """What it measured on other models, hook points or corpora: beneath `on` which, and as `evaluation` else."""
         found = read_json(self.transfers_path).get("transfers")
         return found if isinstance(found, list) else []
+
+    def sweep(self) -> dict[str, dict[str, str]]:
+        """Its sweep: each member that is there by name, with what varies; empty where it is of none."""
+        kept = read_json(self.sweep_path).get("members")
+        return {
+            name: {field: str(value) for field, value in varied.items()}
+            for name, varied in (kept.items() if isinstance(kept, dict) else ())
+            if NAME.fullmatch(name) and isinstance(varied, dict) and (self.path.parent / name / "config.toml").is_file()
+        }
 
     @property
     def trained(self) -> bool:

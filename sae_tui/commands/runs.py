@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from core import config as configs
-from core import continuing, jobs
+from core import continuing, jobs, recorded, sweep
 from core.errors import SessionError, UsageError
 from core.session import Session, free_name, listing
 from sae_tui.commands import configured, work
 from sae_tui.commands.output import add_set, as_json, figures, session_of, table
-from sae_tui.text import age, safe, size
+from sae_tui.text import age, safe, size, sweep_line
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -182,9 +182,10 @@ def show(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, session: Session) -> None:
-    summary = session.summary()
+    summary, members = session.summary(), session.sweep()
+    known = summary["recorded"] = recorded.read(session.sae_dir)
     if args.json:
-        as_json(summary)
+        as_json({**summary, "sweep": sweep.results(args.sessions, members)} if members else summary)
         return
     config = session.config()
     source = config.training.source
@@ -195,9 +196,11 @@ def _show(args: argparse.Namespace, session: Session) -> None:
         ("model", "" if source else f"{config.model.name}  {config.model.hook}  {config.model.dtype}"),
         ("source", source),
         ("sae", f"{config.sae.architecture} {config.sae.sparsity}"),
+        ("recorded", f"{recorded.words(known)}, by its own files" if known else ""),
         ("corpus", "" if source else config.corpus.name),
         ("step", f"{summary['step']} of {summary['steps']}" if summary["steps"] else ""),
         ("resume", _resume_line(session, summary)),
+        ("sweep", sweep_line(sweep.place(session))),
         ("size", size(summary["size_bytes"])),
         (
             "features",
@@ -212,6 +215,8 @@ def _show(args: argparse.Namespace, session: Session) -> None:
         print("\non the test split" if "tokens" in values else "\nlast training batch")
         for line in figures(values, "images" if config.model.reads_images else "tokens"):
             print(f"  {line}")
+    if told := recorded.warning(known, summary["evaluation"]):
+        print(f"\n{told}")
 
 
 def _resume_line(session: Session, summary: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"study {args.question} takes one configuration", hint="give one TOML file, or --preset")
         args.config = Path(args.of[0]) if args.of else None
         base, values = configured.read(args)
-        return sweep.done(args, getattr(study, args.question)(args.name or base, values))
+        return sweep.made(args, getattr(study, args.question)(args.name or base, values))
     if not args.of:
         raise UsageError(f"study {args.question} takes sessions", hint="`sae-tui ls` lists them")
     sessions = [Session.open(args.sessions, name) for name in args.of]

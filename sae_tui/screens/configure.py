@@ -10,13 +10,14 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 
-from core import fields, jobs
-from core.errors import ConfigError, RunError
+from core import fields, jobs, sweep
+from core.errors import ConfigError, RunError, SessionError
 from core.session import Session, free_name
 from sae_tui.screens import draft
 from sae_tui.screens.choose import Choose
+from sae_tui.screens.cost_lines import cost_lines
 from sae_tui.screens.dialogs import Ask
-from sae_tui.screens.draft import NAME, PRESET, THEN, Checked
+from sae_tui.screens.draft import NAME, PRESET, STUDIES, SWEEP, THEN, Checked
 from sae_tui.screens.editor import edited
 from sae_tui.screens.page import Page
 from sae_tui.text import safe
@@ -109,11 +110,16 @@ class ConfigurePage(Page):
         """The same in a shell: the preset, and what was changed in it."""
         begun = self._drafts.get(self._preset) if self._source else None
         preset = self._preset if self._preset in draft.presets()[:-1] else draft.presets()[0]
-        begin = f"clone {shlex.quote(self._source.name)} --as" if self._source else f"train --preset {preset} --name"
+        words = ["clone", self._source.name, "--as"] if self._source else ["train", "--preset", preset, "--name"]
+        if asked := self._texts.get(SWEEP, "").split():
+            verb = ["study", *asked] if asked[0] in STUDIES else ["sweep"]
+            words = [*verb, *([str(self._source.config_path)] if self._source else ["--preset", preset])]
+            words += [] if asked[0] in STUDIES else [word for one in asked for word in ("--grid", one)]
+            words += ["--name"]
         settings = draft.settings(begun or draft.preset(preset), self._texts)
-        words = [begin, shlex.quote(self._session_name), *(f"--set {shlex.quote(s)}" for s in settings), "--detach"]
-        words += ["--then-all"] if self._then else []
-        return f"sae-tui --sessions {shlex.quote(str(self.app.root))} {' '.join(words)}"
+        words += [self._session_name, *(word for one in settings for word in ("--set", one)), "--detach"]
+        words += ["--analyze" if asked else "--then-all"] if self._then else []
+        return f"sae-tui --sessions {shlex.quote(str(self.app.root))} {shlex.join(words)}"
 
     # What stands in it.
 
@@ -156,7 +162,8 @@ class ConfigurePage(Page):
         """Say what is wrong; and, in the background, what files and other sessions have to say."""
         self._form.filter(self._wanted)
         self._wrong = draft.wrong(self._texts)
-        if problem := draft.name_problem(self.app.root, self._session_name):
+        several = bool(self._texts.get(SWEEP, "").strip())
+        if problem := draft.name_problem(self.app.root, self._session_name, begins=several):
             self._wrong[NAME] = problem
         self._say()
         if self._wrong.keys() <= {NAME}:
@@ -164,10 +171,10 @@ class ConfigurePage(Page):
             self.background(lambda: Checked.of(root, texts), self._found, group="check", failed=lambda _: None)
 
     def _wanted(self, row: Row) -> bool:
-        """Whether a row is shown: not what the architecture has no use for, nor the rest unless it was asked for."""
+        """Whether a row is shown: not what the architecture has no use for, nor what is not first unless asked for."""
         only = row.entry.only
         used = not only or self._texts.get("sae.architecture") in only
-        return used and (self._everything or not row.group)
+        return used and (self._everything or not (row.group or row.entry.name in draft.idle(self._texts)))
 
     def _found(self, checked: Checked) -> None:
         self._checked = checked
@@ -183,7 +190,7 @@ class ConfigurePage(Page):
     def _price(self) -> None:
         """The cost, and how much is wrong."""
         brief = self.has_class("-narrow")
-        lines = draft.cost_lines(self._checked, brief=brief) if self._checked else []
+        lines = cost_lines(self._checked, brief=brief) if self._checked else []
         shown = {row.entry.name for row in self._form.shown()}
         head = draft.ready(list(self._wrong), [name for name in self._wrong if name not in shown])
         self.query_one("#cost", Rows).fill([head, *([] if brief else [Content("")]), *lines])
@@ -199,7 +206,7 @@ class ConfigurePage(Page):
 
     def _tell(self) -> None:
         row, rows = self._form.at, self.query_one("#help", Rows)
-        text = row.entry.help if not row.wrong else row.wrong
+        text = row.wrong or (draft.about(row.value) if row.entry.name == PRESET else row.entry.help)
         lines = textwrap.wrap(safe(text), max(10, rows.size.width))[:2]
         ink = "$error" if row.wrong else "$text-muted"
         rows.show([Content.styled(line, ink) for line in lines])
@@ -272,7 +279,7 @@ class ConfigurePage(Page):
         self._put(texts)
 
     def action_start(self) -> None:
-        """Start it, or say all that is wrong."""
+        """Start it, or its sweep, or say all that is wrong."""
         self._wrong = {**self._wrong, **draft.wrong(self._texts)}
         if self._wrong:
             detail = "\n".join(f"{name}: {what}" for name, what in self._wrong.items())
@@ -284,6 +291,10 @@ class ConfigurePage(Page):
             checked = Checked.of(root, texts)
             if checked.wrong:
                 raise ConfigError("; ".join(f"{k}: {v}" for k, v in checked.wrong.items()))
+            if several := draft.members(name, texts):
+                if begun := sweep.start(sweep.begin(root, several), analyze=then):
+                    return begun
+                raise SessionError("all of these runs are finished", hint="on Runs, u lays them beside each other")
             session = Session.create(root, name, checked.config)
             return session, jobs.start(session, "train", jobs.THEN if then else ())
 
@@ -299,6 +310,8 @@ class ConfigurePage(Page):
         session, process = found
         self.app.started.append(process)
         self._leave()
+        if n := len(session.sweep()):
+            self.app.say(f"run 1 of {n}; on Runs, u lays them beside each other")
         self.app.open_session(session, "train")
 
     def _to_first_wrong(self, _: object) -> None:

@@ -1,4 +1,4 @@
-"""A run as it is being configured: which fields come first, what it would be called, what is wrong and what it costs.
+"""A run as it is being configured: which fields come first, what it would be called, and what is wrong.
 
 Knows no widget. Reading is quick but for `Checked.of`, which looks at the model's files, other sessions and the disk.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from textual.content import Content
 
 from core import config as configs
-from core import estimate, fields
+from core import estimate, fields, study, sweep
 from core.architectures import SPARSITY
 from core.config import RunConfig
 from core.errors import ConfigError, SessionError
@@ -20,7 +20,7 @@ from core.image_facts import ImageFacts
 from core.model_facts import ModelFacts, cached
 from core.options import EMBEDDED, IMAGE_MODELS
 from core.session import checked_name, listing
-from sae_tui.text import compact, safe, size, span
+from sae_tui.text import safe
 from sae_tui.widgets.form import Entry
 from sae_tui.widgets.run_rows import flat
 
@@ -28,12 +28,19 @@ PLAIN = "plain"
 """Beside the presets: every field at its default."""
 FIRST = (
     "model.name", "model.hook", "model.dtype", "device", "corpus.name", "tokens.context", "sae.architecture",
-    "sae.d_sae", "sae.k", "sae.l1_coefficient", "sae.l0_coefficient", "budget.activations", "training.lr",
-    "training.batch_activations", "evaluation.activations", "analysis.activations",
+    "sae.d_sae", "sae.k", "sae.target_l0", "sae.l1_coefficient", "sae.l0_coefficient", "budget.activations",
+    "training.lr", "training.batch_activations", "evaluation.activations", "analysis.activations",
 )  # fmt: skip
 """The fields that matter first, in this order."""
-NAME, PRESET, THEN = "session", "preset", "then"
+NAME, PRESET, SWEEP, THEN = "session", "preset", "sweep", "then"
 """Rows that are no fields of a configuration."""
+STUDIES = {
+    "activation": "a run of each architecture, at as many active features",
+    "fidelity": "one architecture at a quarter to four times as many active features",
+}
+"""What the row of the sweep takes besides a grid: a study of `core.study`."""
+SWEPT = {"study-activation": "activation"}
+"""The presets that are of several runs."""
 
 
 def presets() -> list[str]:
@@ -42,8 +49,15 @@ def presets() -> list[str]:
 
 
 def preset(name: str) -> dict[str, str]:
-    """What stands in the fields with that preset."""
-    return fields.shown({} if name == PLAIN else configs.preset(name))
+    """What stands in the fields with that preset, and in the row of the sweep."""
+    return {**fields.shown({} if name == PLAIN else configs.preset(name)), SWEEP: SWEPT.get(name, "")}
+
+
+def about(begun: str) -> str:
+    """What the values to begin with are for."""
+    if begun == PLAIN:
+        return "Every field at its default."
+    return configs.about(begun) if begun in configs.presets() else "The values of that session."
 
 
 def entries(begun: Sequence[str]) -> list[Entry]:
@@ -51,7 +65,11 @@ def entries(begun: Sequence[str]) -> list[Entry]:
     known = {field.name: field for field in fields.fields()}
     return [
         Entry(name=NAME, label="session", help="The new session's name: a folder beside the others."),
-        Entry(name=PRESET, label="begin with", choices=begun, help="Values to begin with; what was changed is kept."),
+        Entry(name=PRESET, label="begin with", choices=begun),
+        Entry(name=SWEEP, label="sweep", placeholder="empty: one run",
+              note="activation, fidelity, or sae.k=16,32: several runs",
+              help="Empty: this run alone. activation or fidelity: the runs of that study. Else fields and their "
+                   "values, as in sae.k=16,32 seed=0,1: a run for each combination, on one harvest of activations."),
         *(entry(known[name]) for name in FIRST),
         Entry(name=THEN, label="then", choices=("evaluate and analyse", "nothing more"),
               help="What comes after the training, in the same process, with the model still in memory."),
@@ -87,13 +105,33 @@ def entry(field: fields.Field) -> Entry:
     )  # fmt: skip
 
 
+def idle(texts: Mapping[str, str]) -> set[str]:
+    """The weights of a penalty, where a number of active features is aimed at: they only begin with them."""
+    quadratic = texts.get("sae.architecture") == "jumprelu" and texts.get("sae.l0_penalty") == "quadratic"
+    aimed = texts.get("sae.target_l0", "").strip() and not quadratic
+    return {"sae.l1_coefficient", "sae.l0_coefficient"} if aimed else set()
+
+
+def members(name: str, texts: Mapping[str, str]) -> list[sweep.Member]:
+    """The runs of the sweep that is asked for, their names beginning with `name`; none where it is one run.
+
+    Raises ConfigError for one that cannot be, SessionError for a name.
+    """
+    asked = texts.get(SWEEP, "").strip()
+    if asked in STUDIES:
+        return getattr(study, asked)(name, fields.read(texts))
+    return sweep.members(name, fields.read(texts), sweep.grid(asked.split())) if asked else []
+
+
 def suggested(texts: Mapping[str, str]) -> str:
-    """A name for the session: model, layer, architecture, sparsity."""
+    """A name for the session, or for those of a sweep: model, layer, architecture and sparsity or what is asked."""
     model = texts.get("model.name", "").rstrip("/").rpartition("/")[2]
     layer = re.match(r"blocks\.(\d+)\.", texts.get("model.hook", ""))
     architecture = texts.get("sae.architecture", "")
     k = texts.get("sae.k", "") if SPARSITY.get(architecture, ("", ""))[1] == "k" else ""
-    return slug(f"{model}-{f'l{layer[1]}-' if layer else ''}{architecture}{k}") or "run"
+    asked = texts.get(SWEEP, "").strip()
+    what = f"{architecture}{k}" if not asked else asked if asked in STUDIES else "sweep"
+    return slug(f"{model}-{f'l{layer[1]}-' if layer else ''}{what}") or "run"
 
 
 def slug(words: str) -> str:
@@ -101,10 +139,10 @@ def slug(words: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", words.lower()).strip("-._")
 
 
-def name_problem(root: Path, name: str) -> str:
-    """Why a session cannot be called that; empty where it can."""
+def name_problem(root: Path, name: str, *, begins: bool = False) -> str:
+    """Why a session cannot be called that, or, where it `begins` the names of several, those; empty where it can."""
     try:
-        return "there is one of that name already" if (root / checked_name(name)).exists() else ""
+        return "there is one of that name already" if (root / checked_name(name)).exists() and not begins else ""
     except SessionError as error:
         return str(error)
 
@@ -130,6 +168,8 @@ class Checked:
     place: str
     free_memory: float | None
     free_disk: float
+    runs: int
+    """Of its sweep; 1 where it is of none."""
 
     @classmethod
     def of(cls, root: Path, texts: Mapping[str, str]) -> "Checked":
@@ -143,10 +183,16 @@ class Checked:
             (found if missing else doubts)["model.name"] = unknown
         elif doubt := facts.doubt(config.model.hook):
             doubts["model.hook"] = doubt
+        runs = 1
+        try:
+            runs = len(members("run", texts)) or 1
+        except (ConfigError, SessionError) as error:
+            found[SWEEP] = str(error)
         place, free = estimate.free_memory(config.device)
         return cls(
             config=config, facts=facts, unknown=unknown, wrong=found, doubts=doubts, speed=speed, place=place,
             cost=estimate.cost(config, facts, speed), free_memory=free, free_disk=estimate.free_disk(root),
+            runs=runs,
         )  # fmt: skip
 
 
@@ -162,6 +208,8 @@ def offered(
         here = int(layer[1]) if layer and int(layer[1]) < facts.layers else facts.layers // 2
         order = sorted(range(facts.layers), key=lambda n: (abs(n - here), n))
         return [(f"blocks.{n}.{kind}", f"{widths[kind]:,} wide") for n in order for kind in widths]
+    if name == SWEEP:
+        return [*STUDIES.items(), ("sae.k=16,32,64", "fields and their values; a space between two fields")]
     used = dict.fromkeys(_used(root, name), "of another session")
     match name:
         case "model.name":
@@ -174,35 +222,6 @@ def offered(
             return list({"auto": "a GPU where there is one", "cpu": "", "cuda:0": "the first GPU", **used}.items())
         case _:
             return list(used.items())
-
-
-def cost_lines(checked: Checked, *, brief: bool = False) -> list[Content]:
-    """What it will cost, in lines; `brief` in four."""
-    cost, facts = checked.cost, checked.facts
-    sae = "width checked at start"
-    if cost.d_in and cost.d_sae:
-        sae = f"{cost.d_in:,} → {cost.d_sae:,} features, {_count(cost.sae_parameters)} parameters"
-    steps = f"{cost.steps:,} steps on {_count(cost.tokens)} tokens"
-    memory = _against("memory", cost.memory_bytes, checked.free_memory, f"free, {safe(checked.place)}")
-    disk = _against("disk", cost.disk_peak, checked.free_disk, "free")
-    time = "unknown until it runs" if cost.seconds is None else f"about {span(cost.seconds)}"
-    if brief:
-        return [_cost("training", f"{steps}, {time}"), _cost("SAE", sae), memory, disk]
-    model = "checked at start"
-    if isinstance(facts, ImageFacts):
-        model = f"{facts.built}, {_count(facts.parameters)} parameters"
-    elif facts is not None:
-        model = f"{facts.layers} layers, {facts.d_model:,} wide, {_count(facts.parameters)} parameters"
-    like = "no run like it here yet"
-    if checked.speed is not None:
-        other = "" if checked.speed.same_sae else ", another SAE"
-        like = f"{checked.speed.per_second:,.0f} tok/s in {safe(checked.speed.session)}{other}"
-    return [
-        _cost("training", steps), _cost("model", model), _cost("SAE", sae), Content(""),
-        memory, *(_part(name, value) for name, value in cost.memory.items()), Content(""),
-        disk, Content(""),
-        _cost("time", time), _cost("", like, muted=True),
-    ]  # fmt: skip
 
 
 def ready(wrong: Sequence[str], hidden: Sequence[str]) -> Content:
@@ -266,28 +285,7 @@ def _short(name: str, sentence: str) -> str:
 
 
 def _empty(name: str) -> str:
-    return {"sae.d_sae": "empty: by sae.expansion", "sae.expansion": "empty: 8", "corpus.category_column": "none"}.get(
-        name, ""
-    )
-
-
-def _count(n: float | None) -> str:
-    return "?" if n is None else compact(n) if n >= 10_000 else f"{n:,.0f}"
-
-
-def _cost(name: str, value: str, *, muted: bool = False) -> Content:
-    return Content.assemble((f"{name:<10}", "$text-muted"), (value, "$text-muted" if muted else ""))
-
-
-def _part(name: str, value: float | None) -> Content:
-    return Content.styled(f"  {name:<21}{size(value) if value is not None else '?':>9}", "$text-muted")
-
-
-def _against(name: str, needed: float | None, free: float | None, words: str) -> Content:
-    """What is needed beside what is free, and whether that is enough."""
-    if needed is None:
-        return _cost(name, "checked at start" + (f"; {size(free)} {words}" if free is not None else ""))
-    of = f" of {size(free)} {words}" if free is not None else ""
-    short = free is not None and needed > free
-    amount = (f"✗ {size(needed)}", "bold $error") if short else (size(needed), "bold")
-    return Content.assemble((f"{name:<10}", "$text-muted"), amount, (of, "$error" if short else "$text-muted"))
+    return {
+        "sae.d_sae": "empty: by sae.expansion", "sae.expansion": "empty: 8", "corpus.category_column": "none",
+        "sae.target_l0": "empty: by the coefficient",
+    }.get(name, "")  # fmt: skip

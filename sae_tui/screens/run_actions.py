@@ -155,20 +155,26 @@ class RunActions(Page):
         self.app.push_screen(Ask(f"Delete {seen.name}?", (("c", "cancel"), ("d", "delete")), detail=detail), answered)
 
     def action_train(self) -> None:
-        """Train one that waits or did not end, then evaluate and analyse it."""
+        """Train one that waits, then evaluate and analyse it."""
+        self._train()
+
+    def action_resume(self) -> None:
+        """Go on with a training that did not end, and with the sweep that it is of."""
+        from core import jobs
+
+        if self.at:
+            self._train(*(jobs.SWEEP,) * bool(self.at.session.sweep()))
+
+    def _train(self, *more: str) -> None:
 
         def start(session: Session) -> "Popen[bytes]":
             from core import jobs
 
             if session.finished:
                 raise SessionError(f"{session.name} has been trained already", hint="clone it, with c, to train anew")
-            return jobs.start(session, "train", jobs.THEN)
+            return jobs.start(session, "train", (*jobs.THEN, *more))
 
         self._start(start, "train")
-
-    def action_resume(self) -> None:
-        """Go on with a training that did not end."""
-        self.action_train()
 
     def action_evaluate(self) -> None:
         """Measure it."""

@@ -7,12 +7,17 @@ import pytest
 from core import config, study, sweep
 from core.architectures import SPARSITY
 from core.errors import ConfigError, SessionError
+from core.session import Session
 
 BASE = {"sae": {"d_sae": 64}}
 
 
 def names(*grid, base=BASE):
     return [member.name for member in sweep.members("study", base, sweep.grid(grid))]
+
+
+def varied(found):
+    return {member.name: member.varied for member in found}
 
 
 def test_every_combination_is_a_run_with_a_name_of_its_own():
@@ -72,7 +77,7 @@ def test_where_the_model_classifies_the_accuracies_are_told_too(tmp_path):
     sweep.session(tmp_path, found[1])
     figures = {"fvu": 0.1, "l0": 8, "baseline_acc": 0.9, "recon_acc": 0.81, "delta_acc": 0.09, "fidelity": 0.9}
     sweep.session(tmp_path, found[0]).evaluation_path.write_text(json.dumps(figures))
-    rows = sweep.results(tmp_path, found)
+    rows = sweep.results(tmp_path, varied(found))
     names = ["baseline_acc", "recon_acc", "delta_acc", "fidelity"]
     assert [rows[0][name] for name in names] == [0.9, 0.81, 0.09, 0.9]
     assert [rows[1][name] for name in names] == [None] * 4
@@ -94,10 +99,36 @@ def test_the_best_are_those_that_none_beats_in_both(tmp_path):
             values = {"l0": figure[0], "fvu": figure[1], "ce_loss_score": 0.9}
             session.evaluation_path.write_text(json.dumps(values))
             session.append_metrics({"step": 1, "loss": 1.5, "elapsed_s": 7.0})
-    rows = sweep.results(tmp_path, found)
+    rows = sweep.results(tmp_path, varied(found))
     assert [row["best"] for row in rows] == [True, True, False, False]
     assert rows[0] == {
         "name": "study-k4", "sae.k": "4", "loss": 1.5, "fvu": 0.5, "l0": 4, "sparsity": None, "dead_share": None,
         "ce_loss_score": 0.9, "seconds": 7.0, "best": True,
     }  # fmt: skip
     assert config.parse(found[0].config.model_dump()) == found[0].config
+
+
+def test_a_member_knows_its_place_and_what_is_left_is_told_by_those_that_have_begun(tmp_path):
+    a, b, c = sweep.begin(tmp_path, sweep.members("study", BASE, sweep.grid(["sae.k=4,8,16"])))
+    assert sweep.place(b) == sweep.Place(number=2, of=3, done=0, at_work="", seconds_left=None)
+    a.append_metrics({"step": 10, "steps": 10, "elapsed_s": 20.0})
+    a.sae_dir.mkdir()
+    a.evaluation_path.write_text('{"fvu": 0.1}')
+    b.append_metrics({"step": 5, "steps": 20, "elapsed_s": 10.0})
+    assert sweep.place(c) == sweep.Place(number=3, of=3, done=1, at_work="", seconds_left=30.0 + 30.0)
+    c.delete()
+    assert sweep.place(b).of == 2
+    alone = Session.create(tmp_path, "alone", b.config())
+    assert sweep.place(alone) is None
+    alone.sweep_path.write_text(json.dumps({"members": {"../study-k4": {}, "study-k4": 3, "alone": {}}}))
+    assert alone.sweep() == {"alone": {}}
+
+
+def test_activations_without_a_text_are_not_analysed(tmp_path):
+    own = {**BASE, "training": {"source": "x.npy"}}
+    one, other = (
+        sweep.begin(tmp_path, sweep.members(name, values, sweep.grid(["sae.k=4"])))[0]
+        for name, values in (("own", own), ("text", BASE))
+    )
+    assert sweep.missing(one, analyze=True) == ["train", "evaluate"]
+    assert sweep.missing(other, analyze=True) == ["train", "evaluate", "analyze"]

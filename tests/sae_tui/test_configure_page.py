@@ -3,12 +3,13 @@
 import contextlib
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from textual.events import Paste
 
-from core import config, jobs
+from core import config, jobs, sweep
 from core.session import Session
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.configure import ConfigurePage
@@ -75,7 +76,7 @@ async def test_it_begins_with_a_preset_a_free_name_and_what_it_will_cost(session
             assert said in cost
         assert "GB free" in cost
         assert "Hook point" not in words(page, "#help")
-        await pilot.press("down", "down", "down")
+        await pilot.press(*["down"] * 4)
         await pilot.pause()
         assert "Hook point in TransformerLens' names" in words(page, "#help")
         assert "learning rate after the warm-up" in note(page, "training.lr")
@@ -178,7 +179,7 @@ async def test_presets_are_gone_through_and_each_keeps_what_was_typed(sessions_r
         assert {"sae.l1_coefficient", "sae.k"} & {row.entry.name for row in page._form.shown()} == {
             "sae.l1_coefficient"
         }
-        await pilot.press("right", "right")
+        await pilot.press("right", "right", "right")
         assert page._texts["budget.activations"] == "1,000,000"
         await pilot.press("right")
         assert page._preset == "demo" and page._texts["sae.k"] == "9"
@@ -314,7 +315,7 @@ async def test_everything_is_reached_without_a_mouse_in_a_small_terminal(session
     async with app.run_test(size=(80, 24)) as pilot:
         page = await opened(pilot)
         reached = [page._form.at.entry.name]
-        for _ in range(17):
+        for _ in range(18):
             await pilot.press("down")
             await pilot.pause()
             form = page._form
@@ -352,6 +353,81 @@ async def test_a_line_is_edited_as_lines_are_and_hostile_text_is_shown_safe(sess
             assert all(line.text.isprintable() and line.cell_length == form.size.width for line in lines)
         await pilot.press("home", "ctrl+k")
         assert page._texts["corpus.name"] == ""
-        await pilot.click("Form", offset=(35, 4))
-        await pilot.click("Form", offset=(35, 4))
+        await pilot.click("Form", offset=(35, 5))
+        await pilot.click("Form", offset=(35, 5))
         assert page._texts["model.dtype"] == "bfloat16"
+
+
+@pytest.mark.asyncio
+async def test_what_a_preset_is_for_is_said_and_a_target_stands_in_the_place_of_the_weight_it_decides(
+    sessions_root, workbench
+):
+    app = workbench(sessions_root)
+    async with app.run_test(size=(160, 45)) as pilot:
+        page = await opened(pilot)
+        page._form.go_to(page._form.row("preset"))
+        await pilot.pause()
+        assert "in a few minutes on two cores" in words(page, "#help")
+        while page._preset != "jumprelu-l0":
+            await pilot.press("right")
+            await pilot.pause()
+        assert "JumpReLU SAE that is brought to 32" in words(page, "#help")
+
+        def shown() -> set[str]:
+            return {row.entry.name for row in page._form.shown()}
+
+        assert page._form.value("sae.target_l0") == "32" and "sae.l0_coefficient" not in shown()
+        await typed(pilot, "sae.target_l0", "")
+        assert "sae.l0_coefficient" in shown()
+        page._form.go_to(page._form.row("preset"))
+        while page._preset != "exploring":
+            await pilot.press("left")
+            await pilot.pause()
+        await until(lambda: "× 100 epochs" in words(page, "#cost"))
+        assert "sae.l1_coefficient" in shown()
+
+
+@pytest.mark.asyncio
+async def test_a_study_is_begun_from_its_preset_and_a_grid_from_what_is_typed(sessions_root, workbench, started):
+    app = workbench(sessions_root)
+    async with app.run_test(size=(160, 45)) as pilot:
+        page = await opened(pilot)
+        page._form.go_to(page._form.row("preset"))
+        while page._preset != "study-activation":
+            await pilot.press("left")
+            await pilot.pause()
+        assert page._form.value("sweep") == "activation" and page._session_name == "smollm2-l10-activation"
+        await until(lambda: "6 runs, each of this cost" in words(page, "#cost"))
+        line = shlex.split(page.command_line())
+        assert line[3:7] == ["study", "activation", "--preset", "study-activation"]
+        assert line[-2:] == ["--detach", "--analyze"]
+        await typed(pilot, "sweep", "sae.kk=4")
+        await until(lambda: "no field" in note(page, "sweep"))
+        await typed(pilot, "sweep", "sae.k=4,8 seed=0,1")
+        await until(lambda: "4 runs" in words(page, "#cost") and "✗" not in note(page, "sweep"))
+        assert shlex.split(page.command_line())[3:10] == [
+            "sweep", "--preset", "study-activation", "--grid", "sae.k=4,8", "--grid", "seed=0,1",
+        ]  # fmt: skip
+        await typed(pilot, "session", "grid")
+        await pilot.press("ctrl+s")
+        await until(lambda: app.current_mode == "train")
+        [(session, verb, *arguments)] = started
+        assert verb == "train" and tuple(arguments) == (*jobs.THEN, jobs.SWEEP) and session.name == "grid-k4-seed0"
+        assert list(session.sweep()) == ["grid-k4-seed0", "grid-k4-seed1", "grid-k8-seed0", "grid-k8-seed1"]
+        assert Session(sessions_root / "grid-k8-seed1").config().training.cache == "float16"
+
+
+@pytest.mark.asyncio
+async def test_runs_tells_how_far_a_sweep_is_and_resuming_goes_on_with_it(sessions_root, workbench, started):
+    values = config.preset("demo")
+    one, _ = sweep.begin(sessions_root, sweep.members("grid", values, {"sae.k": ["4", "8"]}))
+    one.append_metrics({"step": 5, "steps": 20, "elapsed_s": 100.0})
+    (one.checkpoints_dir / "5").mkdir(parents=True)
+    (one.checkpoints_dir / "5" / "training.json").write_text("{}")
+    one.write_status(replace(one.status(), job="train", state="stopped"))
+    app = workbench(sessions_root, session="grid-k4")
+    async with app.run_test(size=(160, 45)) as pilot:
+        await until(lambda: "run 1 of 2 of a sweep, 0 finished, about 12 min" in words(app.screen, "#told"))
+        await pilot.press("r")
+        await until(lambda: started)
+        assert started[0][0].name == "grid-k4" and started[0][1:] == ("train", *jobs.THEN, jobs.SWEEP)

@@ -1,10 +1,13 @@
 """`sae-tui sweep` on a tiny real model: the forward pass paid once, a stop, and the same command again."""
 
 import json
+import os
+import signal
+import time
 
 import pytest
 
-from core import config, flow, sweep
+from core import config, flow, jobs, sweep
 from core.analysis import compare
 from core.session import Session
 from sae_tui.cli import run
@@ -124,3 +127,82 @@ def test_a_stopped_sweep_goes_on_where_it_was(tmp_path, toml, capsys, monkeypatc
     code, out, err = asked(capsys, root, toml)
     assert code == 0 and "1 of 5" not in err and "2 of 5: study-topk-k8" in err
     assert len(out.splitlines()) == 8
+
+
+def ended(sessions, timeout_s=120.0):
+    deadline = time.monotonic() + timeout_s
+    while not all(one.evaluation() and not one.observed().active for one in sessions):
+        assert time.monotonic() < deadline, [one.observed() for one in sessions]
+        assert all(one.observed().state != "failed" for one in sessions), [one.log_path.read_text() for one in sessions]
+        time.sleep(0.1)
+
+
+def test_a_detached_sweep_outlives_its_terminal_is_stopped_and_goes_on_and_tells_its_table(
+    tmp_path, toml, capsys, monkeypatch
+):
+    root = tmp_path / "sessions"
+    words = ["--sessions", str(root)]
+    started = []
+    start = jobs.start
+    monkeypatch.setattr(jobs, "start", lambda *given: started.append(start(*given)) or started[-1])
+    grid = ["--name", "far", "--grid", "sae.k=4,8,16"]
+    assert run([*words, "sweep", str(toml), *grid, "--detach"]) == 0
+    assert "run 1 of 3 of a sweep, 0 finished" in (err := capsys.readouterr().err) and "stop far-k4" in err
+    first, second, third = (Session(root / f"far-k{k}") for k in (4, 8, 16))
+    assert os.getsid(started[0].pid) == started[0].pid != os.getsid(0)  # a closed terminal's SIGHUP does not reach it
+    assert run([*words, "sweep", "far-k16"]) == 0  # while it works nothing else is begun
+    out, err = capsys.readouterr()
+    assert len(started) == 1 and "far-k16" in out and "sae-tui stop far-k4" in err
+    assert run([*words, "stop", "far-k4"]) == 0 and started[0].wait(60) == 130
+    assert not second.log_path.exists() or not second.finished
+    assert run([*words, "sweep", "far-k8", "--detach"]) == 0
+    ended([first, second, third])
+    assert started[1].wait(60) == 0 and len(started) == 2
+    for one in (first, second, third):
+        assert one.observed().state == "done" and "== train" in one.log_path.read_text()
+    assert "far-k8" not in first.log_path.read_text() and second.log_path.read_text().count("fvu") >= 1
+    capsys.readouterr()
+    assert run([*words, "show", "far-k8", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["sweep"]
+    assert [row["name"] for row in rows] == ["far-k4", "far-k8", "far-k16"]
+    assert all(row["fvu"] is not None and row["sae.k"] for row in rows) and any(row["best"] for row in rows)
+    assert run([*words, "show", "far-k8"]) == 0
+    assert "run 2 of 3 of a sweep, 3 finished" in capsys.readouterr().out
+    monkeypatch.setattr(jobs, "start", lambda *_: pytest.fail("something was begun again"))
+    assert run([*words, "sweep", "far-k4", "--detach"]) == 0
+    assert "ce_loss_score" in capsys.readouterr().out
+
+
+def test_a_member_that_is_killed_is_gone_on_with_and_one_with_a_job_of_its_own_is_left_to_it(tmp_path, toml):
+    root = tmp_path / "sessions"
+    values = config.read_values(toml)
+    first, second = sweep.begin(root, sweep.members("near", values, sweep.grid(["sae.k=4,8"])))
+    _, process = sweep.start([first, second], analyze=False)
+    while first.status().state == "queued":
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not first.finished and first.observed().state == "interrupted"
+    one, process = sweep.start([first, second], analyze=True)
+    assert one.name == first.name and process.wait(120) == 0
+    assert first.database_path.is_file() and second.database_path.is_file()
+    assert sweep.start([first, second], analyze=True) is None
+
+
+def test_without_a_grid_it_wants_a_session_of_a_sweep(tmp_path, toml, capsys):
+    words = ["--sessions", str(tmp_path), "sweep"]
+    for given in ([], [str(toml)], ["--preset", "demo"]):
+        assert run([*words, *given]) == 2 and "sweep takes --grid" in capsys.readouterr().err
+    Session.create(tmp_path, "alone", config.parse(config.read_values(toml)))
+    assert run([*words, "alone"]) == 2 and "part of no sweep" in capsys.readouterr().err
+
+
+def test_a_study_is_detached_too(tmp_path, toml, capsys, monkeypatch):
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda *given: started.append(given))
+    words = ["--sessions", str(tmp_path), "study", "fidelity", str(toml), "--set", "sae.k=4", "--detach", "--json"]
+    assert run([*words, "--analyze"]) == 0
+    [(session, verb, arguments)] = started
+    assert (session.name, verb, arguments) == ("study-k1", "train", (*jobs.THEN, jobs.SWEEP))
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(session.sweep())
+    assert list(session.sweep()) == ["study-k1", "study-k2", "study-k4", "study-k8", "study-k16"]
