@@ -17,6 +17,9 @@ from core.models.load import Model
 from core.options import TokensConfig
 from core.tokens import Block, Blocks
 
+PLACES = 32
+"""Ranks at which entries of a vector are told for a picture of it."""
+
 
 def blocks(model: Model, documents: Iterable[Document], config: TokensConfig) -> Iterator[Block]:
     """Documents in blocks as the model reads them: of tokens, or one for each image."""
@@ -30,6 +33,22 @@ def harvest(model: Model, batches: Iterable[Blocks]) -> Iterator[Float[Tensor, "
     for batch in batches:
         x = model.activations(torch.from_numpy(batch.ids).to(model.device))
         yield x[torch.from_numpy(batch.counted).to(model.device)]
+
+
+def ranked(rows: Float[Tensor, "n d"], places: int = PLACES) -> list[tuple[float, ...]]:
+    """Of each row |entries| by size, the largest first, at evenly spaced ranks: the i-th is that of rank ⌊i·d/places⌋.
+
+    A row of fewer entries than places has each of them. To three digits: they are for a picture.
+    """
+    n, d = rows.shape
+    places = min(places, d)
+    ranks = torch.arange(places, device=rows.device) * d // places
+    # of a sparse code only what is not 0 is sorted
+    most = int((rows != 0).sum(dim=1).max()) if n else 0
+    sizes = rows.abs().topk(most, dim=1).values
+    known = ranks[ranks < most]
+    blank = (0.0,) * (places - len(known))
+    return [(*(float(f"{size:.3g}") for size in row), *blank) for row in sizes[:, known].tolist()]
 
 
 class Shuffled:

@@ -86,10 +86,14 @@ def stamps(sessions: Sequence[Session]) -> list[tuple[int, int] | None]:
 
 
 def change(session: Session, feature: int, **fields: Any) -> Label:
-    """Change some fields of a feature's label, as a person; the others stay. Returns the label as it is now."""
+    """Change some fields of a feature's label, as a person; the others stay. Returns the label as it is now.
+
+    A label proposed by another stays that one's while a person changes what is around it.
+    """
     with _changing:
         before = read(session).get(feature, Label(feature=feature))
-        label = replace(before, source="person", at=_now(), **fields)
+        source = before.source if before.label and "label" not in fields else "person"
+        label = replace(before, source=source, at=_now(), **fields)
         append(session, label)
     return label
 

@@ -69,6 +69,10 @@ class StepReport:
     lr: float
     activations_per_s: float
     """Over the time since the last report, harvest included."""
+    memory_bytes: int
+    """Resident memory of this process; of the first, where several train."""
+    gpu_memory_bytes: int | None
+    """What PyTorch holds in this process of the GPU it trains on; None without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,10 +197,24 @@ class FiringToken:
     x_nonzero: float = 0.0
     z_nonzero: float = 0.0
     """Shares of the entries of its activation, and of its code, that are not 0."""
+    x_ranked: tuple[float, ...] = ()
+    z_ranked: tuple[float, ...] = ()
+    """Absolute values of the same at evenly spaced ranks, the largest first; empty where it does not count."""
     after: tuple[tuple[int, float], ...] = ()
     """The same behind the interventions: the features of encode(x'); empty where no interventions were asked about."""
     logprob: float | None = None
     """ln p of this token behind those before it, under the model without interventions; None for the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextFeature:
+    """A feature that is active somewhere on a text."""
+
+    feature: int
+    max: float
+    """Its largest activation there."""
+    tokens: int
+    """How many tokens it is active on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +238,14 @@ class TextReading:
     """Of each token that counts, how many features fire on it."""
     cut: int
     """Tokens that the model could not read any more."""
+    features: tuple[TextFeature, ...] = ()
+    """The strongest of all that are active on it."""
+    features_active: int = 0
+    """How many are."""
+    x_ranked: tuple[float, ...] = ()
+    """Absolute entries of an activation at evenly spaced ranks, the largest first: means over the tokens that count."""
+    z_ranked: tuple[float, ...] = ()
+    """The same of its code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,12 +18,14 @@ from core.analysis.given import Given
 from core.analysis.reading import read
 from core.errors import QueryError, UsageError
 from core.models.language import LanguageModel
-from core.records import ConceptFound, ContextToken, Notice, Progress, TextReading
+from core.records import ConceptFound, ContextToken, Notice, Progress, TextFeature, TextReading
 from core.sae.base import SAE
 from core.session import Session
 from core.storage import replacing
 
 Asked = Progress | Notice
+FEATURES = 20
+"""Of those that are active on a text, how many are told of: the strongest."""
 
 
 def probe(
@@ -96,6 +98,10 @@ def _reading(text: Given, code: CodedText, d_sae: int, feature: int) -> TextRead
     values = code.on(feature)
     counted = int(code.counted.sum())
     fires = bool(len(values)) and float(values.max()) > 0
+    found, at, on = np.unique(code.feature, return_inverse=True, return_counts=True)
+    most = np.zeros(len(found), dtype=np.float32)
+    np.maximum.at(most, at, code.value)
+    strongest = np.argsort(-most, kind="stable")[:FEATURES]
     return TextReading(
         text=text.text,
         category=text.category,
@@ -110,6 +116,10 @@ def _reading(text: Given, code: CodedText, d_sae: int, feature: int) -> TextRead
         z_nonzero=len(code.value) / (counted * d_sae) if counted else None,
         active=tuple(np.bincount(code.position, minlength=len(code.ids))[code.counted].tolist()),
         cut=code.cut,
+        features=tuple(TextFeature(feature=int(found[i]), max=float(most[i]), tokens=int(on[i])) for i in strongest),
+        features_active=len(found),
+        x_ranked=code.x_ranked,
+        z_ranked=code.z_ranked,
     )
 
 

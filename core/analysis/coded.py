@@ -38,6 +38,10 @@ class CodedText:
     """Share of the entries of its counted activations that are not 0; None where no token counts."""
     cut: int
     """Tokens behind the last that the model could read."""
+    x_ranked: tuple[float, ...] = ()
+    z_ranked: tuple[float, ...] = ()
+    """Absolute entries of an activation, and of its code, at evenly spaced ranks, the largest first: means over the
+    counted tokens."""
 
     def on(self, feature: int) -> Float[np.ndarray, " t"]:
         """The feature's activation on each token."""

@@ -1,10 +1,13 @@
 """Model, SAE and texts -> the tokens of each text and the sparse code of each counted token."""
 
 from collections.abc import Generator, Iterator, Sequence
+from statistics import fmean
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 
+from core.activations import PLACES, ranked
 from core.analysis.coded import CodedText
 from core.errors import ModelError
 from core.models.language import LanguageModel
@@ -60,18 +63,33 @@ def _coded(model: LanguageModel, sae: SAE, blocks: Sequence[Block]) -> Iterator[
             )
         step = max(1, ELEMENTS // sae.d_sae)
         parts = [(first, sae.encode_sparse(x[first : first + step])) for first in range(0, len(x), step)]
-        token = [(first + part.row).cpu().numpy() for first, part in parts]
+        token = _joined([(first + part.row).cpu().numpy() for first, part in parts], np.int64)
+        value = _joined([part.value.float().cpu().numpy() for _, part in parts], np.float32)
         yield CodedText(
             ids=block.ids[:length],
             words=tuple(model.tokens.text(i) for i in block.ids[:length].tolist()),
             counted=counted,
             first=int(block.doc_pos[0] < 0),
-            position=np.flatnonzero(counted)[_joined(token, np.int64)],
+            position=np.flatnonzero(counted)[token],
             feature=_joined([part.feature.cpu().numpy() for _, part in parts], np.int64),
-            value=_joined([part.value.float().cpu().numpy() for _, part in parts], np.float32),
+            value=value,
             x_nonzero=float((x != 0).double().mean()) if len(x) else None,
             cut=len(block.ids) - length,
+            x_ranked=tuple(map(fmean, zip(*ranked(x), strict=True))),
+            z_ranked=_ranked(token, value, len(x), sae.d_sae),
         )
+
+
+def _ranked(
+    token: Int[np.ndarray, " nnz"], value: Float[np.ndarray, " nnz"], n: int, d: int
+) -> tuple[float, ...]:  # fmt: skip
+    """Of `n` sparse codes of `d` features, by their positive entries, what `ranked` tells, in the mean."""
+    if not n:
+        return ()
+    sizes = value[np.lexsort((-value, token))]
+    rank = np.arange(len(token)) - np.searchsorted(token, token)  # `token` is sorted
+    places = min(PLACES, d)
+    return tuple(float(sizes[rank == i * d // places].sum()) / n for i in range(places))
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:

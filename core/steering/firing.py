@@ -4,13 +4,15 @@ An edit at the hook point changes no activation there in the same pass: x is rea
 computed from it. Owns which interventions held for which token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from core.activations import ranked
 from core.models.language import LanguageModel
 from core.options import TokensConfig
 from core.records import FiringToken
@@ -56,6 +58,7 @@ def firing(
     before = _strongest(code, counted, top)
     active = _of_all((code > 0).sum(dim=1), counted)
     x_nonzero = _of_all((x[counted] != 0).double().mean(dim=1), counted)
+    x_ranked, z_ranked = (_where(ranked(rows), counted) for rows in (x[counted], code))
     after: list[Strongest] = [()] * len(x)
     if any(edits.interventions for edits in (request, *changes)) or request.mode == "replace":
         steered = x.clone()
@@ -81,11 +84,22 @@ def firing(
             active=int(n_active),
             x_nonzero=share,
             z_nonzero=n_active / sae.d_sae,
+            x_ranked=x_sizes,
+            z_ranked=z_sizes,
             after=features_after,
             logprob=logprob,
         )
-        for token, is_counted, features, n_active, share, features_after, logprob in zip(
-            ids[0].tolist(), counted.tolist(), before, active, x_nonzero, after, logprobs, strict=True
+        for token, is_counted, features, n_active, share, x_sizes, z_sizes, features_after, logprob in zip(
+            ids[0].tolist(),
+            counted.tolist(),
+            before,
+            active,
+            x_nonzero,
+            x_ranked,
+            z_ranked,
+            after,
+            logprobs,
+            strict=True,
         )
     ]
 
@@ -110,8 +124,14 @@ def _of_all(figures: Tensor, counted: Tensor) -> list[float]:
 def _strongest(code: Float[Tensor, "n d_sae"], counted: Tensor, top: int) -> list[Strongest]:
     """For each position its active features, strongest first, at most `top`; none where it is not counted."""
     values, features = code.topk(min(top, code.shape[1]), dim=1)
-    found = iter(
+    found = [
         tuple((f, v) for f, v in zip(fs, vs, strict=True) if v > 0)
         for fs, vs in zip(features.tolist(), values.tolist(), strict=True)
-    )
-    return [next(found) if is_counted else () for is_counted in counted.tolist()]
+    ]
+    return _where(found, counted)
+
+
+def _where(found: Iterable[tuple[Any, ...]], counted: Tensor) -> list[tuple[Any, ...]]:
+    """What was found at the counted positions as that of all, nothing for the others."""
+    each = iter(found)
+    return [next(each) if is_counted else () for is_counted in counted.tolist()]

@@ -55,8 +55,7 @@ def run(args: argparse.Namespace) -> int:
         _added(args, session, _read(args.given, session), "imported")
     elif args.propose:
         with Store.open([session]) as store:
-            found = naming.proposed(store, _features(args, store, store.d_sae))
-            new = [Label(feature=feature, label=label, source=naming.SOURCE) for feature, label in found]
+            new = naming.labels(store, _features(args, store, store.d_sae))
         _added(args, session, new, "proposed")
     elif args.ask:
         _ask(args, session)

@@ -1,7 +1,7 @@
 """Verbs that ask an SAE about given texts: concept, attribute; and a feature on texts, for `feature`."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -17,7 +17,7 @@ from core.session import Session
 from core.storage import read_json
 from sae_tui.commands.output import as_json, finished, session_of, table
 from sae_tui.text import figure, lit, safe, shortened, token
-from sae_tui.widgets.scales import bar, bins
+from sae_tui.widgets.scales import bar, bins, profile
 
 RANKS = ("activation", "direct", "gradient", "ablation")
 STRONG = "what is strong: 5 (raw units) or 0.5x (times the feature's own p99; default: the session's analysis.strong)"
@@ -224,9 +224,10 @@ def feature_on_texts(args: argparse.Namespace, session: Session) -> int:
         })  # fmt: skip
         return 0
     fired = sum(reading.max > 0 for reading in found)
-    name = names(session, [args.id]).get(args.id, "")
-    print(f"feature {args.id}  {name}  fires on {fired:,} of {len(found):,} {_texts(len(found))}")
-    for line in (*reading_lines(ranked), *(_bars(found[0]) if len(found) == 1 else ())):
+    bars = found[0] if len(found) == 1 else None
+    called = names(session, [args.id, *(one.feature for one in (bars.features if bars else ()))])
+    print(f"feature {args.id}  {called.get(args.id, '')}  fires on {fired:,} of {len(found):,} {_texts(len(found))}")
+    for line in (*reading_lines(ranked), *(_bars(bars, called) if bars else ())):
         print(line)
     print_pages(session, [args.id])
     return 0
@@ -256,8 +257,8 @@ def reading_lines(readings: Iterable[TextReading]) -> Iterator[str]:
         yield f"{'':>10}{place}{' · ' if place else ''}{dense}{cut}"
 
 
-def _bars(reading: TextReading) -> Iterator[str]:
-    """How dense its activations are, how sparse their code is, and on how many tokens how many features fire."""
+def _bars(reading: TextReading, called: Mapping[int, str]) -> Iterator[str]:
+    """How dense its activations are, how sparse their code is, on how many tokens how many features fire, and which."""
     if reading.x_nonzero is None or reading.z_nonzero is None:
         return
     yield ""
@@ -271,12 +272,28 @@ def _bars(reading: TextReading) -> Iterator[str]:
     parts = bins(counts, BINS)
     most = max(n for _, n in parts)
     for name, n in parts:
-        yield f"{name:>11}  {bar(n / most, BAR)}  {n:,} {'token' if n == 1 else 'tokens'}"
+        yield f"{name:>11}  {bar(n / most, BAR)}  {_tokens(n)}"
+    if reading.x_ranked and reading.z_ranked:
+        yield ""
+        for name, sizes in (("x", reading.x_ranked), ("z", reading.z_ranked)):
+            yield f"{'|' + name + '|':>11}  {profile(sizes):<{BAR}}  by size, largest first, mean over the tokens"
+    if reading.features:
+        shown, all_ = len(reading.features), reading.features_active
+        which = f", the {shown:,} strongest" if shown < all_ else ""
+        yield f"\n{'features':>11}  {all_:,} are active on it{which}: max over the tokens, and on how many"
+        for one in reading.features:
+            drawn = bar(one.max / reading.features[0].max, BAR)
+            told = f"{figure(one.max):>7} on {_tokens(one.tokens)}  {called.get(one.feature, '')}"
+            yield f"{one.feature:>11}  {drawn}  {told}".rstrip()
 
 
 def _unlit(reading: TextReading) -> str:
     """A text on which the feature is silent: nothing to bracket."""
     return shortened("".join(safe(t.text) for t in reading.tokens), 96)
+
+
+def _tokens(n: int) -> str:
+    return f"{n:,} {'token' if n == 1 else 'tokens'}"
 
 
 def _texts(n: int) -> str:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
+from textual.widgets import Static
 
 from core.errors import sentence
 from core.records import ConceptRow
-from sae_tui.screens.concept_words import concept_columns, lines_of, told
+from sae_tui.screens.concept_words import concept_columns, lines_of, told, why_empty
 from sae_tui.screens.names import Names, called
 from sae_tui.screens.page import Page
 from sae_tui.screens.questions import Question
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 TOP = 100
 """Features listed."""
+WIDE, WIDE_CONTRAST = 100, 140
+"""Columns of a terminal that holds all of the list's, without and with contrast texts."""
 HINTS = {
     "texts": "example texts, one a line: what have they in common?",
     "contrast": "may stay empty: texts, one a line, without it",
@@ -57,13 +60,14 @@ class ConceptPage(Page):
                 )  # fmt: skip
         yield Line(ASK, id="told")
         yield PagedTable(self._columns(), key=lambda row: row.feature, id="found", classes="pane")
+        yield Static(id="why", classes="pane", markup=False)
 
     def mounted(self) -> None:
         """As it was searched last."""
         for name, words in (("texts", "examples"), ("contrast", "contrast")):
             self._box(name).border_title = Content(words)
         self._show()
-        (self._table if self._searched.found else self._box("texts")).focus()
+        (self._table if self._rows else self._box("texts")).focus()
 
     def opened(self, session: "Session | None") -> None:
         """A search belongs to its session."""
@@ -86,6 +90,10 @@ class ConceptPage(Page):
         """The number of the feature at the cursor."""
         row = self._table.row
         return (f"the number {row.feature}", str(row.feature)) if row else None
+
+    def on_resize(self) -> None:
+        """Columns may have room in another order."""
+        self._table.set_columns(self._columns())
 
     def on_unmount(self) -> None:
         """What was typed is kept; nobody hears an answer."""
@@ -114,9 +122,11 @@ class ConceptPage(Page):
         return one.density if one else None
 
     def _columns(self) -> list[Column]:
+        contrast = bool(self._searched.found and self._searched.found.contrast)
         return concept_columns(
-            self._called, self._density, contrast=bool(self._searched.found and self._searched.found.contrast),
-            most=max((row.score for row in self._rows), default=0.0), ascii_only=self.app.settings.graph == "ascii",
+            self._called, self._density, contrast=contrast, most=max((row.score for row in self._rows), default=0.0),
+            wide=self.size.width >= (WIDE_CONTRAST if contrast else WIDE),
+            ascii_only=self.app.settings.graph == "ascii",
         )  # fmt: skip
 
     def on_text_area_changed(self) -> None:
@@ -160,12 +170,13 @@ class ConceptPage(Page):
         self._table.set_columns(self._columns())
         self._table.border_subtitle = Content(f"strong: {safe(found.rule)}" if found else "")
         self._table.show(self._rows)
+        why = why_empty(found)
+        self.query_one("#why", Static).update(why)
+        self.set_class(bool(why), "-empty")
         if found is None:
             self._tell(ASK)
-        elif found.rows:
-            self._tell(told(found))
         else:
-            self._tell(Content.assemble("no feature is strong on them: more texts, or longer ones · ", told(found)))
+            self._tell(told(found))
 
     def _need(self) -> None:
         if self._names is not None:
@@ -231,7 +242,7 @@ class ConceptPage(Page):
         self._step(-1)
 
     def _step(self, by: int) -> None:
-        panes: list[Widget] = [self._box("texts"), self._box("contrast"), self._table]
+        panes: list[Widget] = [self._box("texts"), self._box("contrast"), *([self._table] if self._rows else [])]
         at = panes.index(self.focused) if self.focused in panes else 0
         panes[(at + by) % len(panes)].focus()
 

@@ -1,6 +1,9 @@
 """One feature of whatever model: what a person says of it, its panes, steering with it, going on to others."""
 
+import os
 import shlex
+import sys
+import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,7 +11,7 @@ from typing import Any
 from core.labels import Label
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.dialogs import Ask
-from sae_tui.screens.feature_view import FeatureView
+from sae_tui.screens.feature_view import FeatureView, origin
 from sae_tui.screens.saying import Saying
 from sae_tui.text import called, figure
 from sae_tui.widgets.histogram import Histogram
@@ -19,6 +22,24 @@ STEERING = {"m": "/amplify {} 2", "x": "/add {} 1max", "a": "/ablate {}", "r": "
 """What the answers put into Steer's list, with the feature's number."""
 OTHERS = ("neighbours", "coactivations")
 """The panes that list other features."""
+UNLINKED = "this SAE is not on Neuronpedia: its cfg.json has no neuronpedia_id"
+
+
+def browser_here() -> bool:
+    """Whether a browser may open a window where the person sits: not through SSH, and on Linux not without a display.
+
+    What Python finds there would be one for the terminal, which the workbench has.
+    """
+    if os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"):
+        return False
+    displayed = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform.startswith("linux") and not displayed:
+        return False
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
 
 
 class FeatureActions(FeatureView, Saying):
@@ -86,6 +107,7 @@ class FeatureActions(FeatureView, Saying):
             if self._card is not None and self._card.feature == label.feature:
                 now = {"label": label.label, "note": label.note, "starred": label.starred, "tags": list(label.tags)}
                 self._card = replace(self._card, row={**self._card.row, **now})
+                self._origin = origin(self._session, label) if self._session else ""
                 self._show_head()
 
     def action_steer(self) -> None:
@@ -132,7 +154,17 @@ class FeatureActions(FeatureView, Saying):
         if self._link:
             self.app.copy(f"the address {self._link}", self._link)
         else:
-            self.app.say("this SAE is not on Neuronpedia: its cfg.json has no neuronpedia_id")
+            self.app.say(UNLINKED)
+
+    def action_browse(self) -> None:
+        """Open that page; copy its address where no browser is at hand."""
+        if self._link is None:
+            self.app.say(UNLINKED)
+        elif browser_here():
+            self.app.open_url(self._link)
+            self.app.say(f"opened {self._link}")
+        else:
+            self.app.copy(f"the address {self._link}, as there is no browser here", self._link)
 
     def action_log(self) -> None:
         """Log scale or not."""

@@ -13,6 +13,7 @@ from core.records import AttributedFeature, Attribution, FiringToken
 from sae_tui.screens.firing_words import (
     Fires,
     Next,
+    Over,
     Row,
     Sparse,
     fires_words,
@@ -42,7 +43,7 @@ class Firing(Vertical):
     DEFAULT_CSS = """
     Firing {
         PagedTable { height: 1fr; }
-        Static { height: auto; max-height: 3; color: $text-muted; }
+        Static { height: auto; max-height: 5; color: $text-muted; }
         &.-nothing PagedTable { display: none; }
     }
     """
@@ -83,7 +84,7 @@ class Firing(Vertical):
             ]
         if rank == "sparse":
             return [
-                Column("name", "", 12, lambda row: row.name, right=True),
+                Column("name", "", 12, self._named, weight=1),
                 Column("value", "", 10, lambda row: row.value, right=True),
                 Column("bar", "", WIDE, lambda row: self._filled(row.share)),
             ]
@@ -122,7 +123,7 @@ class Firing(Vertical):
             title, words, rows = (fires_words if rank == "fires" else next_words)(generation, side, index)
         elif rank == "sparse":
             read = (generation.firing.get(side) or generation.prompt) if generation else prompt
-            title, words, rows = sparse_words(read, f"{side} text" if generation else "prompt")
+            title, words, rows = sparse_words(read, f"{side} text" if generation else "prompt", ascii_only=self._ascii)
         else:
             title, words, rows = why_words(why, rank, there=index is not None)
         if names is not None:
@@ -131,7 +132,7 @@ class Firing(Vertical):
         self.set_class(not rows, "-nothing")
         if rank != self._rank:
             self._rank = rank
-            self.border_subtitle = "" if rank in ("next", "sparse") else KEYS
+            self.border_subtitle = "" if rank == "next" else KEYS
             self.table.browse(Source.of(()), columns=self._columns(rank))
         if (generation, side, index, rank) != self._shown:
             self._shown = generation, side, index, rank
@@ -144,8 +145,13 @@ class Firing(Vertical):
             about.display = bool(words)
             about.update(words)
 
-    def _stands_for(self, row: Fires | AttributedFeature) -> Content:
+    def _stands_for(self, row: Fires | AttributedFeature | Over) -> Content:
         return called(self._names.known.get(row.feature) if self._names else None)
+
+    def _named(self, row: Sparse | Over) -> Content:
+        if isinstance(row, Sparse):
+            return Content(row.name)
+        return Content.assemble((row.name, "bold"), "  ", self._stands_for(row))
 
     def _bar(self, row: Fires) -> Content:
         most = getattr(self._names.known.get(row.feature) if self._names else None, "max", None)

@@ -1,5 +1,5 @@
 """What the Steer screen says of one token: what fires on it, what may come after it, what that rests on, how sparse its
-text is. Safe."""
+text is, and by which features. Safe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from textual.content import Content
 from core.records import AttributedFeature, Attribution, FiringToken, NextToken
 from sae_tui.screens.generation import Generation, Side
 from sae_tui.text import figure, safe, shortened, token
-from sae_tui.widgets.scales import bins
+from sae_tui.widgets.scales import bins, profile
 
 PARTS = ("gradient", "direct", "ablation")
 RANKS = ("fires", "next", *PARTS, "sparse")
@@ -56,7 +56,30 @@ class Sparse:
     share: float
 
 
-Row = Fires | Next | AttributedFeature | Sparse
+@dataclass(frozen=True, slots=True)
+class Over:
+    """One feature over a whole text."""
+
+    feature: int
+    max: float
+    """Its largest activation."""
+    tokens: int
+    """How many tokens it is active on."""
+    share: float
+    """Of the largest activation of any feature there, how much that is."""
+
+    @property
+    def name(self) -> str:
+        """Its number."""
+        return str(self.feature)
+
+    @property
+    def value(self) -> str:
+        """How strongly it is active, and on how many tokens."""
+        return f"{figure(self.max)} ×{self.tokens:,}"
+
+
+Row = Fires | Next | AttributedFeature | Sparse | Over
 Said = tuple[Content, Content, list[Row]]
 """Title, words, and the list below them."""
 
@@ -128,10 +151,11 @@ def why_words(answer: Attribution | str | None, rank: str, *, there: bool) -> Sa
     return title, Content(words), rows
 
 
-def sparse_words(tokens: Sequence[FiringToken], side: str) -> Said:
+def sparse_words(tokens: Sequence[FiringToken], side: str, *, ascii_only: bool = False) -> Said:
     """How dense activations of a text are and how sparse their code is, and on how many tokens how many features fire.
 
-    Of the unsteered model, before any edit.
+    Below, which features those are, the strongest first, each with its max over the tokens and on how many it fires;
+    above, x and z as pictures. Of the unsteered model, before any edit.
     """
     counted = [token for token in tokens if token.counted]
     title = Content(f"how sparse the {side} is")
@@ -143,8 +167,30 @@ def sparse_words(tokens: Sequence[FiringToken], side: str) -> Said:
     most = max(n for _, n in parts)
     rows: list[Row] = [Sparse("x not 0", f"{dense:.2%}", dense), Sparse("z not 0", f"{sparse:.2%}", sparse)]
     rows += [Sparse(f"{name} active", f"{n:,} token{'s' * (n != 1)}", n / most) for name, n in parts]
-    words = f"features on each token: min {min(counts)}, median {median(counts):g}, max {max(counts)}"
-    return title, Content(words), rows
+    over = _over(counted)
+    rows += over
+    words = [
+        f"features on each token: min {min(counts)}, median {median(counts):g}, max {max(counts)}; "
+        f"{len(over):,} in all, below: max ×tokens"
+    ]
+    if all(t.x_ranked and t.z_ranked for t in counted):
+        ranked = ([fmean(sizes) for sizes in zip(*rows, strict=True)]
+                  for rows in ([t.x_ranked for t in counted], [t.z_ranked for t in counted]))  # fmt: skip
+        words += [f"{name} {profile(sizes, ascii_only=ascii_only)}" for name, sizes in zip("xz", ranked, strict=True)]
+        words[1] += " largest first"
+    return title, Content("\n".join(words)), rows
+
+
+def _over(tokens: Sequence[FiringToken]) -> list[Over]:
+    """The features that are active on tokens, the strongest first."""
+    found: dict[int, list[float]] = {}
+    for one in tokens:
+        for feature, value in one.features:
+            found.setdefault(feature, []).append(value)
+    strongest = sorted(
+        ((max(values), f, len(values)) for f, values in found.items()), key=lambda one: (-one[0], one[1])
+    )
+    return [Over(f, value, n, value / strongest[0][0]) for value, f, n in strongest]
 
 
 def part(row: AttributedFeature, rank: str) -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core import labels
+from core.analysis import naming
 from core.labels import Label
 from sae_tui.screens.dialogs import AskText
 from sae_tui.screens.page import Page
@@ -56,6 +57,28 @@ class Saying(Page):
         """Ask for tags."""
         self._ask_for("tags")
 
+    def action_propose(self) -> None:
+        """Propose labels from what the chosen fire on, without any model; a label that is there stays."""
+        chosen, session = self.chosen, self.app.session
+        if not chosen or session is None:
+            return
+
+        def write() -> tuple[list[Label], int, int]:
+            store = self.app.stores.get(session)
+            new = naming.labels(store, chosen)
+            written, left = labels.add(session, new)
+            store.relabel()
+            known = labels.read(session)
+            return [known[label.feature] for label in new], written, left
+
+        def proposed(answer: tuple[list[Label], int, int]) -> None:
+            said, written, left = answer
+            self.app.say(_proposed(len(chosen), said, written, left))
+            if written:
+                self.wrote(said)
+
+        self.background(write, proposed, group=f"say-{chosen[0]}")
+
     def _ask_for(self, field: str) -> None:
         chosen, session = self.chosen, self.app.session
         if not chosen or session is None:
@@ -95,3 +118,18 @@ class Saying(Page):
             self.wrote(said)
 
         self.background(write, written, group=f"say-{features[0]}")
+
+
+def _proposed(asked: int, said: Sequence[Label], written: int, left: int) -> str:
+    """What came of proposing labels for so many features."""
+    if asked > 1:
+        silent = asked - written - left
+        parts = [f"{written:,} of {asked:,} labels proposed from tokens"]
+        parts += [f"{left:,} had one, which stays"] if left else []
+        parts += [f"{silent:,} whose tokens say too little"] if silent else []
+        return "; ".join(parts)
+    if left:
+        return "it has a label, which stays: e changes it"
+    if not written:
+        return "the tokens it fires on say too little for a label: e gives it one"
+    return f'proposed from its tokens: "{said[0].label}"'

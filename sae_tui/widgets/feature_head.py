@@ -27,6 +27,7 @@ class FeatureHead(Vertical):
         self._feature = feature
         self._card: Card | None = None
         self._beside: tuple[str, ...] = ()
+        self._origin = ""
 
     def compose(self) -> ComposeResult:
         """The lines."""
@@ -34,9 +35,12 @@ class FeatureHead(Vertical):
         yield Line(id="facts")
         yield Line(id="note")
 
-    def show(self, card: Card, beside: tuple[str, ...]) -> None:
-        """Show what is known; `beside`, safe, at the right: of these words, the first ones that there is room for."""
-        self._card, self._beside = card, beside
+    def show(self, card: Card, beside: tuple[str, ...], origin: str) -> None:
+        """Show what is known, with the `origin` of the label behind it.
+
+        `beside`, safe, at the right: of these words, the first ones that there is room for.
+        """
+        self._card, self._beside, self._origin = card, beside, origin
         self._draw()
 
     def on_resize(self) -> None:
@@ -52,6 +56,7 @@ class FeatureHead(Vertical):
             (f"Feature {row['feature']}", "bold $primary"),
             (" ★" if row["starred"] else "", "$accent"),
             (called, "bold"),
+            (f"  {safe(self._origin)}" if called and self._origin else "", "$text-muted"),
             ("" if called else "  no label yet, e gives it one", "$text-disabled"),
             ("".join(f"  #{safe(tag)}" for tag in row["tags"] or ()), "$text-muted"),
         ).truncate(max(0, width), ellipsis=True)

@@ -8,7 +8,16 @@ from textual.widget import Widget
 from core.records import Example
 from sae_tui.widgets.contexts import Contexts
 from sae_tui.widgets.feature_facts import Effects, Weights, specialist
-from sae_tui.widgets.feature_tables import categories, densest, effects, fires_on, neighbours, shares, together
+from sae_tui.widgets.feature_tables import (
+    beside,
+    categories,
+    densest,
+    effects,
+    fires_on,
+    neighbours,
+    shares,
+    together,
+)
 from sae_tui.widgets.paged_table import PagedTable, Source
 from sae_tui.widgets.pane_set import Known, PaneSet
 from sae_tui.widgets.places import Places
@@ -73,8 +82,8 @@ class FeaturePanes(PaneSet):
         self._show_common(card)
         self._mark(self.places.contexts.example)
         rows = {
-            "tokens": shares(card), "categories": densest(card), "neighbours": card.neighbours,
-            "coactivations": card.coactivations,
+            "tokens": shares(card), "categories": densest(card), "neighbours": beside(card.neighbours, "cosine"),
+            "coactivations": beside(card.coactivations, "jaccard"),
         }  # fmt: skip
         for name, shown in rows.items():
             self.table(name).browse(Source.of(shown))

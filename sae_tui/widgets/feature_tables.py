@@ -26,7 +26,9 @@ def fires_on(*, ascii_only: bool, ids: bool = False) -> list[Column]:
     """Tokens it fires on: rows of `shares`."""
     return [
         Column("text", "token", 7, lambda row: _token(row, ids), weight=1),
-        Column("share", "share", 12, lambda row: _measured(row["share"], f"{row['share']:.1%}", ascii_only)),
+        Column(
+            "share", "share", 12, lambda row: _measured(row["share"] / row["most"], f"{row['share']:.1%}", ascii_only)
+        ),
         Column("n", "times", 6, lambda row: f"{row['n']:,}", right=True),
         Column("lift", "lift", 6, lambda row: f"×{figure(row['lift'])}", right=True),
         Column("mean", "mean", 6, lambda row: figure(row["mean"]), right=True),
@@ -34,8 +36,9 @@ def fires_on(*, ascii_only: bool, ids: bool = False) -> list[Column]:
 
 
 def shares(card: Card) -> list[dict[str, Any]]:
-    """Its tokens, each with `share`: of its firings, those that fall on the token."""
-    return [{**row, "share": row["n"] / card.row["n"]} for row in card.tokens]
+    """Its tokens, each with `share`: of its firings, those that fall on the token; and `most`, the largest of these."""
+    most = max((row["n"] for row in card.tokens), default=0) or 1
+    return [{**row, "share": row["n"] / card.row["n"], "most": most / card.row["n"]} for row in card.tokens]
 
 
 def effects(*, ascii_only: bool, ids: bool = False) -> list[Column]:
@@ -70,26 +73,38 @@ def paired(logits: Sequence[Row]) -> list[dict[Any, Any]]:
     return [{1: up, -1: down, "most": most} for up, down in zip_longest(*sides)]
 
 
+def beside(rows: Sequence[Row], name: str) -> list[dict[str, Any]]:
+    """Rows of other features, each with `most`: the largest `name` of them, whatever its sign."""
+    most = max((abs(row[name]) for row in rows), default=0.0) or 1.0
+    return [{**row, "most": most} for row in rows]
+
+
 def neighbours(*, ascii_only: bool, of: str = "token") -> list[Column]:
-    """Features whose decoder directions are alike: `Card.neighbours`. `of` is what one without a label goes by."""
+    """Features whose decoder directions are alike: rows of `beside`. `of` is what one without a label goes by."""
     return [
         Column("other", "feature", 7, lambda row: str(row["other"]), right=True),
-        Column("cosine", "cosine", 11, lambda row: _measured(abs(row["cosine"]), f"{row['cosine']:.2f}", ascii_only)),
+        Column(
+            "cosine", "cosine", 11,
+            lambda row: _measured(abs(row["cosine"]) / row["most"], f"{row['cosine']:.2f}", ascii_only),
+        ),
         Column("label", f"label or {of}", 12, lambda row: _called(row["row"]), weight=1),
         Column("density", "density", 7, lambda row: f"{figure(100 * row['row']['density'])}%", right=True),
-    ]
+    ]  # fmt: skip
 
 
 def together(*, ascii_only: bool, of: str = "token") -> list[Column]:
-    """Features it fires together with: `Card.coactivations`."""
+    """Features it fires together with: rows of `beside`."""
     return [
         Column("other", "feature", 7, lambda row: str(row["other"]), right=True),
-        Column("jaccard", "Jaccard", 11, lambda row: _measured(row["jaccard"], f"{row['jaccard']:.2f}", ascii_only)),
+        Column(
+            "jaccard", "Jaccard", 11,
+            lambda row: _measured(row["jaccard"] / row["most"], f"{row['jaccard']:.2f}", ascii_only),
+        ),
         Column("label", f"label or {of}", 12, lambda row: _called(row["row"]), weight=1),
         Column("n", "times", 6, lambda row: f"{row['n']:,}", right=True),
         Column("pmi", "PMI", 5, lambda row: f"{row['pmi']:+.1f}", right=True),
         Column("pearson", "r", 5, lambda row: "-" if row["pearson"] is None else f"{row['pearson']:.2f}", right=True),
-    ]
+    ]  # fmt: skip
 
 
 def categories(*, ascii_only: bool) -> list[Column]:

@@ -14,7 +14,7 @@ from sae_tui.text import band_name, figure, safe, shortened
 from sae_tui.widgets.bars import Line
 from sae_tui.widgets.class_bars import ClassEffects, Labels
 from sae_tui.widgets.feature_facts import Weights
-from sae_tui.widgets.feature_tables import neighbours, together
+from sae_tui.widgets.feature_tables import beside, neighbours, together
 from sae_tui.widgets.gallery import Gallery
 from sae_tui.widgets.paged_table import PagedTable, Source
 from sae_tui.widgets.pane_set import Known, PaneSet
@@ -157,7 +157,9 @@ class ImagePanes(PaneSet):
         self.query_one(ClassEffects).tell(gallery, NO_CLASSIFIER)
         self.query_one(Weights).tell(card, known.link)
         entitle(self.query_one("#classes"), Content(f"{card.unit} by class"))
-        rows = {"neighbours": card.neighbours, "coactivations": card.coactivations}
+        rows = {
+            "neighbours": beside(card.neighbours, "cosine"), "coactivations": beside(card.coactivations, "jaccard"),
+        }  # fmt: skip
         for name, shown in rows.items():
             self.table(name).browse(Source.of(shown))
         empty = {name for name, shown in rows.items() if not shown}

@@ -47,6 +47,8 @@ class Places(Vertical):
         self._document: Sequence[Token] = ()
         self._top = 1.0
         """The activation that lights a token of it fully."""
+        self._told = "", ""
+        """At the left and at the right of the line below."""
         self._source = ""
         self._given: TextReading | None = None
         """What the document is, where a person gave it."""
@@ -196,6 +198,12 @@ class Places(Vertical):
             for t in self._document
         ]
 
+    def on_resize(self) -> None:
+        """What stands at the right, and how much of the title there is room for, is of this width."""
+        if self._examples or self.reading:
+            self._entitle()
+        self._line_told()
+
     def on_contexts_moved(self, event: Contexts.Moved) -> None:
         """Say where the context is from. The screen hears of it too."""
         if not self.reading:
@@ -230,7 +238,11 @@ class Places(Vertical):
         self._tell(f"{value}   {shortened(token(t['text']), 20)}  id {t['token_id']}", where)
 
     def _tell(self, left: str, right: str) -> None:
-        line = self.query_one("#place", Line)
+        self._told = left, right
+        self._line_told()
+
+    def _line_told(self) -> None:
+        line, (left, right) = self.query_one("#place", Line), self._told
         room = line.size.width - cell_len(right) - 2
         left = shortened(left, max(0, room))
         gap = max(1, line.size.width - cell_len(left) - cell_len(right))

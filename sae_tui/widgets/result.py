@@ -1,7 +1,10 @@
 """The result of a query: as columns of a table, as text."""
 
 import json
+import math
 import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
@@ -22,6 +25,10 @@ LONGEST = 1_000
 NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)|BIGNUM")
 FEATURE = re.compile(r"(.*_)?(feature|other)", re.IGNORECASE)
 """Columns whose whole numbers are features."""
+DIGITS, LEAST = 6, 3
+"""Significant digits of the largest double of a column, and of the smallest."""
+LONGEST_DOUBLE = 14
+"""Digits of a double without an exponent, at most."""
 NULL = Content.styled("NULL", "italic $text-disabled")
 
 
@@ -30,7 +37,8 @@ def columns(result: "Result") -> list[Column]:
     found = []
     for i, (name, kind) in enumerate(zip(result.columns, result.types, strict=True)):
         number = bool(NUMBERS.fullmatch(kind))
-        lengths = sorted(cell_len(safe(in_line(row[i])[:WIDEST])) for row in result.rows[:MEASURED]) or [0]
+        spelled = _aligned([row[i] for row in result.rows[:MEASURED]])
+        lengths = sorted(cell_len(safe(spelled(row[i])[:WIDEST])) for row in result.rows[:MEASURED]) or [0]
         # one long text among short ones may not push other columns out of view: it gets room only where some is left
         usual = lengths[-1] if number else lengths[int(0.95 * (len(lengths) - 1))]
         width = max(4, usual, min(cell_len(safe(name)), WIDEST))
@@ -39,12 +47,36 @@ def columns(result: "Result") -> list[Column]:
                 str(i),
                 name,
                 width,
-                lambda row, i=i: NULL if row[i] is None else in_line(row[i]),
+                lambda row, i=i, spelled=spelled: NULL if row[i] is None else spelled(row[i]),
                 right=number,
                 weight=int(width < lengths[-1] or lengths[-1] >= WIDEST),
             )
         )
     return found
+
+
+def _aligned(values: Sequence[Any]) -> Callable[[Any], str]:
+    """How values of a column are written in one line: doubles with their points below each other.
+
+    All have as many decimals as the largest needs for `DIGITS` significant digits and the smallest for `LEAST`, none
+    that would be 0 in all of them. Where that is more than fits a column, all have an exponent.
+    """
+    doubles = [v for v in values if isinstance(v, float) and v]
+    if not doubles:
+        return in_line
+    first, last = (math.floor(math.log10(most(map(abs, doubles)))) for most in (max, min))
+    needed = max(-int(Decimal(in_line(v)).as_tuple().exponent) for v in doubles)
+    decimals = max(0, min(needed, max(DIGITS - 1 - first, LEAST - 1 - last)))
+    if max(first, 0) + decimals > LONGEST_DOUBLE:
+        return lambda value: f"{value:.{DIGITS - 1}e}" if isinstance(value, float) else in_line(value)
+
+    def spelled(value: Any) -> str:
+        if not isinstance(value, float):
+            return in_line(value)
+        text = f"{value:.{decimals}f}"
+        return text if not value or float(text) else f"{value:.0e}"  # smaller than any that was looked at
+
+    return spelled
 
 
 def in_line(value: Any) -> str:
@@ -54,7 +86,7 @@ def in_line(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.{DIGITS}g}"
     if isinstance(value, str):
         return value[:LONGEST]
     return str(value) if isinstance(value, int) else json.dumps(value, ensure_ascii=False)[:LONGEST]

@@ -136,6 +136,8 @@ class FakeEngine:
                     active=len(features),
                     x_nonzero=0.75,
                     z_nonzero=len(features) / 8,
+                    x_ranked=(2.0, 1.0, 0.5, 0.0),
+                    z_ranked=(9.0, 0.0, 0.0, 0.0),
                 )
             )
         return tuple(tokens)

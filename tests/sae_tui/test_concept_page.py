@@ -1,8 +1,11 @@
 """A search for a concept: from texts to features, their marks and their list, with an engine that has no model."""
 
+import re
+
 import pytest
 
 from core.errors import EngineError
+from core.records import ConceptFound
 from core.session import Session
 from sae_tui.screens.concept import ConceptPage
 from sae_tui.screens.feature import FeaturePage
@@ -101,9 +104,10 @@ async def test_a_feature_that_fires_everywhere_is_told_from_one_of_these_texts(s
         await searched(app, pilot, page)
         table = features.query_one("#features", PagedTable)
         densities = {row["feature"]: row["density"] for row in (table._source.row(i) for i in range(table.count))}
-        await until(lambda: drawn(page)[0].rstrip().endswith("in corpus"))
+        # what it stands for takes the width that is left, behind all figures
+        await until(lambda: re.search(r"mean +in corpus +stands for$", drawn(page)[0].rstrip()))
         for line, feature in enumerate((3, 5), 1):
-            await until(lambda y=line, f=feature: drawn(page)[y].rstrip().endswith(f" {percent(densities[f])}"))
+            await until(lambda y=line, f=feature: f" {percent(densities[f])}  " in drawn(page)[y])
 
 
 @pytest.mark.asyncio
@@ -161,3 +165,21 @@ async def test_esc_stops_a_search_and_what_goes_wrong_is_told(sessions_root, wor
         engine.error = None
         await pilot.press("ctrl+j")
         await until(lambda: "2 features of 1 text" in told(page))
+
+
+@pytest.mark.asyncio
+async def test_a_list_without_features_says_why_and_what_to_do(sessions_root, workbench, monkeypatch):
+    engine = paced(0)
+    empty = ConceptFound(texts=1, contrast=0, rule="above [b]5", rows=(), notes=())
+    engine.concept = lambda *words, **more: empty
+    monkeypatch.setattr(FeaturesPage, "make_engine", staticmethod(lambda session: engine))
+    app = workbench(sessions_root, mode="features", session="alpha")
+    async with app.run_test(size=(80, 24)) as pilot:
+        _, page = await opened(app, pilot)
+        why = page.query_one("#why")
+        assert why.display and "Nothing was searched for yet" in why.render().plain
+        page._box("texts").text = "one"
+        await pilot.pause()
+        await pilot.press("ctrl+j")
+        await until(lambda: "strong: above [b]5" in why.render().plain and told(page) == "0 features of 1 text")
+        assert "Try longer texts" in why.render().plain and not page.query_one("#found").display

@@ -1,14 +1,18 @@
 """One feature: each key, both layouts, labels on disk, features that never fired or are not there."""
 
 import asyncio
+import re
 
 import duckdb
 import pytest
 from textual.widgets import Static
 
 from core import labels
+from core.analysis import naming
+from core.analysis.store import Store
 from core.labels import Label
 from core.session import Session
+from core.storage import append_line
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.dialogs import Ask, AskText
 from sae_tui.screens.feature import FeaturePage
@@ -497,3 +501,92 @@ async def test_hostile_tokens_sources_and_labels_are_shown_and_nothing_more(sess
         text = app.export_screenshot()
         assert not {"\x1b", "\x9b", "\u202e", "\u2066", "\u200b", "\ufeff", "\x7f"} & set(text)
         assert "[/x]" in text.replace("&#160;", " ")
+
+
+@pytest.mark.asyncio
+async def test_a_label_is_proposed_from_its_tokens_and_one_that_is_there_stays(sessions_root, workbench):
+    session = Session(sessions_root / "alpha")
+    with Store.open([session]) as store:
+        known = labels.read(session)
+        proposals = dict(naming.proposed(store, [f for f in range(N_FEATURES) if f not in known]))
+    feature, label = next(iter(proposals.items()))
+    app, said = workbench(sessions_root, session="alpha"), []
+    app.say = lambda message, severity="information": said.append(message)
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, feature)
+        await pilot.press("p")
+        await until(lambda: said == [f'proposed from its tokens: "{label}"'])
+        await until(lambda: f'"{label}"  proposed from its tokens' in line(page, "name"))
+        assert labels.read(session)[feature].source == naming.SOURCE
+        await pilot.press("asterisk")
+        await until(lambda: "★" in line(page, "name"))
+        assert "proposed from its tokens" in line(page, "name")
+        await pilot.press("p")
+        await until(lambda: said[-1] == "it has a label, which stays: e changes it")
+        page = await opened(app, pilot, SILENT)
+        await pilot.press("p")
+        await until(lambda: "say too little" in said[-1])
+
+
+@pytest.mark.asyncio
+async def test_labels_are_proposed_for_all_that_are_marked(sessions_root, workbench):
+    session = Session(sessions_root / "alpha")
+    with Store.open([session]) as store:
+        [(one, label), (other, _), *_] = naming.proposed(store, range(N_FEATURES))
+    labels.append(session, Label(feature=one))
+    labels.append(session, Label(feature=other, label="mine"))
+    app, said = workbench(sessions_root, mode="features", session="alpha"), []
+    app.say = lambda message, severity="information": said.append(message)
+    async with app.run_test(size=WIDE) as pilot:
+        page = app.screen
+        await until(lambda: isinstance(page, FeaturesPage) and page.chosen)
+        page._table.mark([one, other, SILENT])
+        await pilot.press("p")
+        await until(lambda: said)
+        told = "1 of 3 labels proposed from tokens; 1 had one, which stays; 1 whose tokens say too little"
+        assert said == [told] and labels.read(session)[one].label == label
+        assert labels.read(session)[other].label == "mine"
+
+
+@pytest.mark.asyncio
+async def test_a_label_stands_with_who_gave_it_and_its_detection_score(sessions_root, workbench):
+    session = Session(sessions_root / "alpha")
+    labels.append(session, Label(feature=5, label="months", source="gpt [b]"))
+    labels.append(session, Label(feature=6, label="days", source="list.jsonl"))
+    append_line(session.explanations_path, '{"feature": 5, "label": "months", "score": 0.834}')
+    append_line(session.explanations_path, '{"feature": 6, "label": "other words", "score": 0.9}')
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, 5)
+        assert '"months"  by gpt [b], detection score 0.83' in line(page, "name")
+        page = await opened(app, pilot, 6)
+        assert '"days"  by list.jsonl ' in line(page, "name") and "detection" not in line(page, "name")
+        page = await opened(app, pilot, ALWAYS)
+        assert '"always on [bold]"  by a person' in line(page, "name")
+
+
+@pytest.mark.asyncio
+async def test_the_place_among_the_contexts_stays_at_the_right_edge_when_the_pane_is_zoomed(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, ALWAYS)
+        shown = page.query_one("#place", Line)
+        for _ in range(2):
+            before = shown.size.width
+            await pilot.press("z")
+            await until(lambda before=before: shown.size.width != before)
+            await until(lambda: shown.content.cell_length == shown.size.width)
+            assert re.search(r" 1/\d+$", shown.content.plain)
+
+
+@pytest.mark.asyncio
+async def test_the_longest_bar_of_a_list_is_of_its_largest_value(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await opened(app, pilot, ALWAYS)
+        for name in ("tokens", "neighbours", "coactivations"):
+            table = page.query_one(FeaturePanes).table(name)
+            await until(lambda table=table: table.count)
+            column = next(c for c in table._columns.all if c.name in ("share", "cosine", "jaccard"))
+            bars = [column.cell(table._source.row(i)).plain.count("━") for i in range(table.count)]
+            assert max(bars) == 6, name

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core.errors import EngineError
-from sae_tui.screens import feature_text
+from sae_tui.screens import feature_actions, feature_text
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.dialogs import AskText
 from sae_tui.screens.feature import FeaturePage
@@ -154,7 +154,9 @@ async def test_esc_stops_the_loading_and_an_error_is_told(sessions_root, workben
 
 
 @pytest.mark.asyncio
-async def test_the_page_on_neuronpedia_is_shown_and_copied_where_there_is_one(sessions_root, workbench):
+async def test_the_page_on_neuronpedia_is_shown_copied_and_opened_where_there_is_one(
+    sessions_root, workbench, monkeypatch
+):
     app, said, copied = workbench(sessions_root, session="alpha"), [], []
     app.say = lambda message, severity="information": said.append(message)
     app.copy_to_clipboard = copied.append
@@ -172,6 +174,25 @@ async def test_the_page_on_neuronpedia_is_shown_and_copied_where_there_is_one(se
         await until(lambda: address in "".join(row.plain for row in page.query_one(Weights)._lines))
         await pilot.press("y")
         await until(lambda: copied == [address] * 2)
+        opened_urls = []
+        monkeypatch.setattr(app, "open_url", opened_urls.append)
+        for here, said_last in ((True, f"opened {address}"), (False, f"copied the address {address}, as there is no")):
+            monkeypatch.setattr(feature_actions, "browser_here", lambda here=here: here)
+            await pilot.press("U")
+            await until(lambda said_last=said_last: said[-1].startswith(said_last))
+        assert opened_urls == [address] and copied == [address] * 3
         config.write_text('{"metadata": {"neuronpedia_id": "../\\u001b[31m"}}')
         page = await opened(app, pilot, 6)
         assert page._link is None
+
+
+def test_through_ssh_and_without_a_display_no_browser_is_asked_to_open_a_page(monkeypatch):
+    monkeypatch.setattr(feature_actions.webbrowser, "get", lambda: None)
+    monkeypatch.setattr(feature_actions.sys, "platform", "linux")
+    for name in ("SSH_CONNECTION", "SSH_TTY", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not feature_actions.browser_here()
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert feature_actions.browser_here()
+    monkeypatch.setenv("SSH_TTY", "pts/1")
+    assert not feature_actions.browser_here()

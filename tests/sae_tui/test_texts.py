@@ -10,6 +10,7 @@ import tomlkit
 from core.analysis import probed
 from core.session import Session
 from sae_tui.cli import run
+from sae_tui.text import figure
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,16 @@ def test_a_feature_is_shown_on_given_texts_strongest_first(cli, trained):
     assert f"x  {40 * '█'}  100.00% not 0" in out and f"z  {'███▎':<40}  8.33% not 0" in out
     assert best["active"] == [8] * len(best["active"]) and best["active"]
     assert "active  min 8, median 8, max 8 features on each of " in out and f"\n          8  {40 * '█'}  " in out
+    [x, z] = ([line[13:45] for line in out.splitlines() if line.startswith(f"{name:>11}  ")] for name in ("|x|", "|z|"))
+    assert x[0].startswith("█") and " " not in x[0].rstrip()
+    # 8 of 96 entries are not 0, and every third is drawn
+    assert len(z[0].rstrip()) == 3
+    [read] = json.loads(cli("feature", "toy", feature["feature"], "--text", "a song", "--json")[1])["texts"]
+    strongest = read["features"][0]
+    assert strongest["max"] == max(one["max"] for one in read["features"]) and len(read["features"]) <= 20
+    assert sum(one["tokens"] for one in read["features"]) <= sum(read["active"])
+    said = f"{strongest['feature']:>11}  {40 * '█'}  {figure(strongest['max']):>7} on {strongest['tokens']} token"
+    assert said in out and f"features  {read['features_active']} are active on it" in out
 
 
 def test_features_of_an_sae_on_neuronpedia_have_their_pages_everywhere(cli, trained):

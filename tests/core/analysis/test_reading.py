@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.activations import PLACES
 from core.analysis import coded, reading
 from core.analysis.coded import POOLS, pooled
 from core.errors import ModelError, UsageError
@@ -51,6 +52,9 @@ def test_each_text_has_the_code_of_a_pass_over_it_alone(toy_language_model, sae)
         np.testing.assert_allclose(dense, z, rtol=1e-3, atol=1e-3)
         assert (code.counted == counted).all() and not code.counted[0] and code.first == 1
         assert "".join(code.words[1:]) == text and code.x_nonzero == 1.0 and code.cut == 0
+        ranked = np.sort(z[counted], axis=1)[:, ::-1].mean(axis=0)[np.arange(PLACES) * D_SAE // PLACES]
+        np.testing.assert_allclose(code.z_ranked, ranked, rtol=1e-3, atol=1e-3)
+        assert len(code.x_ranked) > 1 and list(code.x_ranked) == sorted(code.x_ranked, reverse=True)
 
 
 @pytest.mark.parametrize("how", POOLS)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from core.activations import PLACES
 from core.options import TokensConfig
 from core.records import TokenReport
 from core.steering.firing import firing
@@ -30,7 +31,11 @@ def test_what_fires_on_a_text_is_listed_by_token_strongest_first(model, sae, con
         assert [v for _, v in token.features] == pytest.approx(values[:4].tolist())
         assert token.active == int((z[i] > 0).sum()) and token.z_nonzero == token.active / sae.d_sae
         assert token.x_nonzero == float((x[i] != 0).double().mean()) > 0
+        for ranked, row in ((token.x_ranked, x[i]), (token.z_ranked, z[i])):
+            sizes, n = row.abs().sort(descending=True).values, min(PLACES, len(row))
+            assert ranked == pytest.approx([float(sizes[k * len(row) // n]) for k in range(n)], rel=0.006)
     assert (found[0].active, found[0].x_nonzero, found[0].z_nonzero) == (0, 0.0, 0.0)
+    assert found[0].x_ranked == found[0].z_ranked == ()
     assert all(v > 0 for f in firing(model, sae, ask("héy"), config, top=99) for _, v in f.features)
     assert all(len(f.features) <= 6 for f in firing(model, sae, ask("héy"), config, top=99))
 
