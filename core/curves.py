@@ -20,6 +20,7 @@ AXES = ("step", "activations", "elapsed_s")
 COLUMNS = (
     *AXES, "loss", "mse", "fvu", "l0", "l1", "sparsity_loss", "aux_loss", "dead", "dead_share", "lr",
     "coefficient", "dense", "decoder_cosine_mean", "decoder_cosine_max", "activations_per_s",
+    "memory_bytes", "gpu_memory_bytes",
 )  # fmt: skip
 HELD = 8_192
 """Lines held at most; then every second one is let go."""
@@ -259,6 +260,12 @@ def smoothed(values: Sequence[float], weight: float) -> Sequence[float]:
         else:
             found.append(GAP)
     return found
+
+
+def changes(xs: Sequence[float], ys: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
+    """The points whose y is another one than the y before: of a figure that is held between, where it was measured."""
+    kept = [i for i, y in enumerate(ys) if y == y and (not i or y != ys[i - 1])]
+    return array("d", (xs[i] for i in kept)), array("d", (ys[i] for i in kept))
 
 
 def bucketed(

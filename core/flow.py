@@ -216,6 +216,7 @@ def analyze(session: Session, load: Loader = load_model, *, settings: Sequence[s
     if isinstance(model, ImageClassifier):
         yield from pictured.write(model, sae, session, config)
     yield from build.build(session, meta, config.analysis)
+    yield from logbooks.analysed(session, config)
     if isinstance(model, ImageClassifier):
         feature_report.write(session)
 

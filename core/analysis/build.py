@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from core.analysis import strong
-from core.analysis.connection import SCHEMA
+from core.analysis.connection import SCHEMA, fingerprint
 from core.errors import RunError
 from core.options import AnalysisConfig
 from core.records import Progress
@@ -52,7 +52,8 @@ def build(session: Session, meta: Mapping[str, str], config: AnalysisConfig) -> 
                     yield Progress(phase=phase, done=done, total=len(files), unit="steps")
                     connection.execute(file.read_text(encoding="utf-8"))
                 yield Progress(phase="writing the database", done=len(files), total=len(files), unit="steps")
-                _write_meta(connection, meta)
+                weights = fingerprint(session)
+                _write_meta(connection, {**meta, "weights": weights} if weights else meta)
                 connection.execute("CHECKPOINT")
         except duckdb.Error as error:
             message = str(error).splitlines()[0]

@@ -1,12 +1,14 @@
 """Model and SAE -> what the feature database is built from: the Parquet files of `shards`.
 
 Alone joins torch and the analysis. Codes and tokens are streamed in shards, so memory is that of one batch and one
-shard. After each it is written how far reading has come, and an analysis that was stopped or killed goes on there.
+shard. After each, each minute and when it is stopped it is written how far reading has come: there an analysis that
+was stopped or killed goes on.
 """
 
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
@@ -31,6 +33,8 @@ from core.storage import read_json, replace_file
 from core.tokens import Blocks
 
 SHARD_ROWS = 2**21
+SHARD_S = 60.0
+"""A shard is written after this time, full or not: no more than this is read again after a kill."""
 ELEMENTS = 2**26
 """Elements of the largest temporary matrix, in rows × features: 256 MB."""
 MOST_TOKENS = 2**30
@@ -111,6 +115,7 @@ def collect(
 ) -> Iterator[Progress]:  # fmt: skip
     """Write the codes and tokens of `batches` from `place` up to the `budget`th counted token; returns the new place.
 
+    Closing the generator keeps what was read.
     Raises ModelError where an activation is not a number, RunError where the disk will not hold the rest.
     """
     codes = shards.Shards(folder, "codes", written=place.shards)
@@ -118,7 +123,7 @@ def collect(
     sums = _correlations(folder, sae, place)
     step = max(1, ELEMENTS // sae.d_sae)
     entries = 0
-    begun_at = place.read
+    begun_at, written_at = place.read, time.monotonic()
     for batch in batches:
         kept, counted = _within(batch, budget - place.read)
         rows = int(kept.any(axis=1).sum())
@@ -150,11 +155,15 @@ def collect(
             place, read=place.read + len(x), next_token=place.next_token + int(kept.sum()),
             next_block=place.next_block + rows, batches=place.batches + 1,
         )  # fmt: skip
-        yield Progress(phase="reading activations", done=place.read, total=budget, unit="tokens")
+        try:
+            yield Progress(phase="reading activations", done=place.read, total=budget, unit="tokens")
+        except GeneratorExit:
+            _flushed(folder, place, codes, positions, sums, drawn)
+            raise
         if place.read >= budget:
             break
-        if max(codes.held_rows, positions.held_rows) >= SHARD_ROWS:
-            place = _flushed(folder, place, codes, positions, sums, drawn)
+        if max(codes.held_rows, positions.held_rows) >= SHARD_ROWS or time.monotonic() - written_at >= SHARD_S:
+            place, written_at = _flushed(folder, place, codes, positions, sums, drawn), time.monotonic()
         if place.read > begun_at:
             _check_disk(folder, entries / (place.read - begun_at) * (budget - place.read))
     return _flushed(folder, place, codes, positions, sums, drawn)

@@ -25,6 +25,8 @@ from core.session import Session
 By = Literal["direction", "firing", "documents"]
 ALIKE: dict[By, float] = {"direction": 0.7, "firing": 0.5, "documents": 0.5}
 """From what cosine, or correlation, on two features are called the same."""
+FEW = 50
+"""Documents below which a correlation over them says next to nothing: where both features fire in one alone it is 1."""
 ROWS = 2**24
 """Cosines held in memory at a time."""
 SUMMARY = """
@@ -76,6 +78,16 @@ class Matches:
         there = self.best >= 0
         own = np.arange(len(self.best))
         object.__setattr__(self, "mutual", there & (self.back[np.where(there, self.best, 0)] == own))
+
+    @property
+    def warning(self) -> str:
+        """Why its scores say little; empty where they do not."""
+        if self.by != "documents" or self.documents >= FEW:
+            return ""
+        return (
+            f"only {self.documents} documents are in common: features that fire in the same few of them count as "
+            f"alike; analyse text of {FEW} or more"
+        )
 
     def turned(self) -> "Matches":
         """The same from where `other` stands."""

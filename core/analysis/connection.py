@@ -5,6 +5,7 @@ beside the labels; then limits on memory, threads and disk, no access to files, 
 does not make it safe for a person's SQL by itself: `guard` does.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ LABELS = {
 """The table `labels`, of all sessions that are open: name and type of each column."""
 SCHEMA = "4"
 """Of the tables, kept in `meta`: a database with another was made by another version of this program."""
+PIECES, PIECE = 16, 4096
+"""How many pieces of a weights file tell it from others, and the bytes of each: read on every opening."""
 RESERVED = {"main", "memory", "temp", "system", "information_schema", "pg_catalog"}
 """Names in DuckDB that no session may take."""
 
@@ -43,9 +46,8 @@ def connected(sessions: Sequence[Session]) -> duckdb.DuckDBPyConnection:
         _create_labels(connection)
         load_labels(connection, sessions)
         _create_browse(connection, sessions[0])
-        memory = min(MEMORY_BYTES, psutil.virtual_memory().total // 4)
         for setting in (
-            f"memory_limit = '{memory // 1_000_000}MB'",
+            f"memory_limit = '{memory_bytes() // 1_000_000}MB'",
             f"threads = {min(THREADS, os.cpu_count() or 1)}",
             "max_temp_directory_size = '0KiB'",
             "autoinstall_known_extensions = false",
@@ -60,6 +62,29 @@ def connected(sessions: Sequence[Session]) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def memory_bytes() -> int:
+    """What queries may take on this machine, as far as DuckDB counts it."""
+    return min(MEMORY_BYTES, psutil.virtual_memory().total // 4)
+
+
+def fingerprint(session: Session) -> str | None:
+    """Of the weights of the session's finished SAE, the same under any name and in any copy; None where it has none.
+
+    A digest of the file's size and of PIECES pieces, its head first, as to read it all takes seconds. That of a
+    checkpoint would say nothing: training goes on.
+    """
+    try:
+        with (session.sae_dir / "sae_weights.safetensors").open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+            for i in range(PIECES):
+                file.seek(max(0, size - PIECE) * i // (PIECES - 1))
+                digest.update(file.read(PIECE))
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
 def _attach(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) -> None:
     taken = RESERVED | {f"s{i}" for i in range(1, len(sessions) + 1)}
     for number, session in enumerate(sessions, start=1):
@@ -70,10 +95,16 @@ def _attach(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) 
             )
         try:
             connection.execute(f"ATTACH {_quoted(str(path.resolve()), chr(39))} AS s{number} (READ_ONLY)")
-            made = connection.execute(f"SELECT value FROM s{number}.main.meta WHERE key = 'schema'").fetchone()
-            if made != (SCHEMA,):
+            made = dict(connection.execute(f"SELECT key, value FROM s{number}.main.meta").fetchall())
+            if made.get("schema") != SCHEMA:
                 raise QueryError(
                     f"the feature database of session {session.name} was made by another version of sae-tui",
+                    hint=f"make it anew with `sae-tui analyze {session.name}`",
+                )
+            # without `weights` it is of a checkpoint; without an SAE there is nothing it could contradict
+            if session.trained and made.get("weights") not in (None, fingerprint(session)):
+                raise QueryError(
+                    f"the feature database of session {session.name} is of another SAE",
                     hint=f"make it anew with `sae-tui analyze {session.name}`",
                 )
             schemas = [] if session.name in taken else [session.name]

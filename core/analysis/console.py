@@ -1,27 +1,26 @@
 """A person's queries over sessions' feature databases: one at a time, each of which can be stopped.
 
-Alone knows when to let go of a query. Its store is its own, so that the memory and the threads a query takes, and
-stopping it, touch nobody else's. Knows no screen.
+Alone ends a query. Each runs in a process of `answering`, so that the memory and the threads it takes, and ending it,
+touch nobody else. Knows no screen.
 """
 
 import contextlib
-import math
+import pickle
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from core.analysis import answering
 from core.errors import QueryError
 from core.session import Session
 
 if TYPE_CHECKING:
-    from core.analysis.store import Result, Store
+    from core.analysis.store import Result
 
-STOP_S = 0.3
-"""How long a query that is stopped may take to end before it is let go of."""
 ORDER = (
     "features", "feature_tokens", "feature_categories", "examples", "activations", "tokens", "documents", "logits",
     "neighbours", "coactivations", "clusters", "snapshots",
@@ -173,22 +172,49 @@ class Console:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._key: object = None
-        self._store: "Store | None" = None
+        self._turn = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
         self._asking: set[object] = set()
+        self._opened = answering.Opened()
 
     def ask(self, sessions: Sequence[Session], sql: str, limit: int) -> "Result":
         """The first `limit` rows of a query; NaN and infinities stay what they are. Raises QueryError."""
         turn = object()
         self._asking.add(turn)
         try:
-            return self._opened(sessions).query(sql, limit, value=_exact)
+            with self._turn:
+                answer = self._answer(pickle.dumps(([str(s.path.resolve()) for s in sessions], sql, limit)))
         finally:
             self._asking.discard(turn)
+        if isinstance(answer, QueryError):
+            raise answer
+        return answer
+
+    def _answer(self, request: bytes) -> "Result | QueryError":
+        process = self._started()
+        assert process.stdin and process.stdout
+        try:
+            process.stdin.write(request)
+            process.stdin.flush()
+            return pickle.load(process.stdout)
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError):  # the process has ended
+            with self._lock:
+                stopped, self._process = self._process is not process, None
+            answering.end(process)
+        if stopped:
+            return QueryError("the query was interrupted")
+        return QueryError("the query needs more memory than it may use", hint="narrow it, or add a LIMIT")
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._process is None:
+                self._process = answering.start()
+            return self._process
 
     def tables(self, sessions: Sequence[Session]) -> list[Table]:
         """What can be asked: the tables, those of interest first. Raises QueryError where nothing was analysed."""
-        store = self._opened(sessions)
+        self._started()  # it takes a while, and a query will come
+        store = self._opened.get(sessions)
         sizes = store.query(
             "SELECT database_name, table_name, estimated_size FROM duckdb_tables() WHERE NOT internal"
         ).rows
@@ -214,41 +240,28 @@ class Console:
             for database, table, rows in sizes
         ]
 
-    def stop(self, within_s: float = STOP_S) -> bool:
-        """Stop what is asked now. Returns whether it ended in time; else it is let go of.
-
-        What was let go of goes on to its end in its thread, and the next query opens the databases anew. Blocks.
-        """
-        until = time.monotonic() + within_s
+    def stop(self) -> None:
+        """End what is asked now, and wait for that: its process is killed, and the next query starts another."""
         asked = set(self._asking)
         while asked & self._asking:
-            if self._store is not None:
-                self._store.interrupt()  # again and again: one that comes before the query has begun is not heard
-            if time.monotonic() >= until:
-                with self._lock:
-                    self._store = self._key = None  # not closed: closing does not wait, it refuses
-                self._asking -= asked
-                return False
+            self._kill()  # again and again: it may be about to begin
             time.sleep(0.005)
-        return True
 
     def close(self) -> None:
-        """Let go of the databases, of a query that runs too; does not wait for it."""
-        if self.stop(0):
-            with self._lock:
-                store, self._store, self._key = self._store, None, None
-            if store is not None:
-                with contextlib.suppress(Exception):  # it refuses while the tables are listed, and goes with them
-                    store.close()
+        """Let go of the databases, of a query that runs too."""
+        self._kill()
+        store = self._opened.forget()
+        if store is not None:
+            with contextlib.suppress(Exception):  # it refuses while the tables are listed, and goes with them
+                store.close()
 
-    def _opened(self, sessions: Sequence[Session]) -> "Store":
-        from core.analysis.store import Store  # here: DuckDB takes as long to import as a first frame may
-
-        key = tuple((str(s.path), _stamp(s.database_path), _stamp(s.labels_path)) for s in sessions)
+    def _kill(self) -> None:
         with self._lock:
-            if self._store is None or key != self._key:
-                self._store, self._key = Store.open(sessions), key
-            return self._store
+            process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            if not self._asking:  # else whoever reads its answer clears up
+                answering.end(process)
 
 
 def quoted(name: str) -> str:
@@ -278,18 +291,3 @@ def words(sql: str) -> list[tuple[int, int, str]]:
         (start, end, "operator" if sql[start:end].strip() == "." else kind.name)  # a number, to DuckDB
         for start, end, (_, kind) in zip(starts, starts[1:], found, strict=False)
     ]
-
-
-def _exact(value: Any) -> Any:
-    """A value of DuckDB's, numbers that are none among them."""
-    from core.analysis.store import plain
-
-    return value if isinstance(value, float) and not math.isfinite(value) else plain(value)
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -45,10 +45,7 @@ class Correlations:
         """Add what waits."""
         if not self._waiting:
             return
-        firsts = itertools.accumulate((len(x) for x, _ in self._waiting), initial=0)
-        x = torch.cat([x for x, _ in self._waiting])
-        row = torch.cat([code.row + first for first, (_, code) in zip(firsts, self._waiting, strict=False)])
-        feature, value = (torch.cat([getattr(code, n) for _, code in self._waiting]) for n in ("feature", "value"))
+        x, (row, feature, value) = self._joined()
         self._waiting.clear()
         sums = self._sums
         order = torch.argsort(feature, stable=True)
@@ -60,6 +57,13 @@ class Correlations:
         sums["x"] += x.double().sum(dim=0)
         sums["xx"] += x.double().pow(2).sum(dim=0)
         sums["n"] += len(x)
+
+    def _joined(self) -> tuple[Tensor, SparseCode]:
+        """What waits, something at least, as one."""
+        firsts = itertools.accumulate((len(x) for x, _ in self._waiting), initial=0)
+        row = torch.cat([code.row + first for first, (_, code) in zip(firsts, self._waiting, strict=False)])
+        feature, value = (torch.cat([getattr(code, n) for _, code in self._waiting]) for n in ("feature", "value"))
+        return torch.cat([x for x, _ in self._waiting]), SparseCode(row, feature, value)
 
     def write(self, folder: Path, k: int) -> None:
         """The file `correlations`: of each feature that fired the `k` dimensions of largest |pearson|."""
@@ -87,16 +91,23 @@ class Correlations:
         return (covariance / scale).where(scale > 0, 0), (products / lengths).where(lengths > 0, 0)
 
     def save(self, folder: Path, number: int) -> None:
-        """Keep the sums in a file of that number."""
+        """Keep the sums in a file of that number, and what waits: when one saves changes no bit of a sum."""
         if self.wanted:
-            self._sum_up()
+            waiting = dict[str, Tensor]()
+            if self._waiting:
+                x, code = self._joined()
+                waiting = {"waiting": x, **{f"waiting_{name}": t for name, t in code._asdict().items()}}
             with replacing(self._path(folder, number), sync=False) as beside:
-                save_file({name: t.contiguous() for name, t in self._sums.items()}, beside)
+                save_file({name: t.contiguous() for name, t in (self._sums | waiting).items()}, beside)
 
     def load(self, folder: Path, number: int) -> None:
         """Take up the sums of the file of that number."""
         if self.wanted:
-            self._sums = load_file(self._path(folder, number), str(self._sums["n"].device))
+            kept = load_file(self._path(folder, number), str(self._sums["n"].device))
+            if "waiting" in kept:
+                code = SparseCode(*(kept.pop(f"waiting_{name}") for name in SparseCode._fields))
+                self._waiting = [(kept.pop("waiting"), code)]
+            self._sums = kept
 
     def forget(self, folder: Path, number: int) -> None:
         """Remove the file of that number."""

@@ -1,8 +1,8 @@
 """Where a run's figures go besides `metrics.jsonl`: Weights & Biases and TensorBoard, for whoever switched them on.
 
 Scalars have the names they have in `metrics.jsonl`, and their step; what `evaluate` found has `test/` before its name.
-Histograms are of log10 density, of the features that are active at all. A logbook that fails is left behind: its
-training goes on.
+Histograms are of log10 density, of the features that are active at all. After `analyze` come pictures of all features
+and a table of the densest. A logbook that fails is left behind: its training goes on.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from core.options import LoggingConfig
 from core.records import Evaluation, Notice, StepReport
 from core.session import Session
 from core.storage import last_line, replace_file
+from core.training import drawn
 
 WAIT_S = 30.0
 """Seconds to wait for W&B's server, at the beginning and at the end."""
@@ -35,6 +36,11 @@ LOCAL: dict[str, Any] = {
 class Logbook(Protocol):
     """One place that takes figures."""
 
+    @property
+    def url(self) -> str:
+        """Where a browser shows it; empty where none does."""
+        ...
+
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """The figures of a step."""
         ...
@@ -47,6 +53,10 @@ class Logbook(Protocol):
         """How `values` are spread, measured after `step`."""
         ...
 
+    def features(self, found: drawn.Found, step: int) -> None:
+        """What an analysis found after `step`."""
+        ...
+
     def close(self) -> None:
         """Write what waits."""
         ...
@@ -54,6 +64,8 @@ class Logbook(Protocol):
 
 class TensorBoard:
     """Event files in `tensorboard/`. What is there of steps after `step` is marked as void."""
+
+    url = ""
 
     def __init__(self, session: Session, step: int | None) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
@@ -71,6 +83,14 @@ class TensorBoard:
     def histogram(self, name: str, values: np.ndarray, step: int) -> None:
         """One of the histograms of `name`."""
         self._writer.add_histogram(name, values, step)
+
+    def features(self, found: drawn.Found, step: int) -> None:
+        """Images, and a table as text."""
+        for name, picture in found.pictures.items():
+            self._writer.add_image(name, picture, step, dataformats="HWC")
+        lines = [found.columns, ["---"] * len(found.columns), *found.rows]
+        table = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+        self._writer.add_text("features/table", table, step)
 
     def close(self) -> None:
         """Flush and close."""
@@ -111,6 +131,19 @@ class WeightsAndBiases:
         import wandb
 
         self._run.summary.update({name: wandb.Histogram(values.tolist())})
+
+    def features(self, found: drawn.Found, step: int) -> None:
+        """Images and a table, in the summary too."""
+        import wandb
+
+        rows: list[Any] = [[_plain(value) for value in row] for row in found.rows]
+        pictures = {name: wandb.Image(picture) for name, picture in found.pictures.items()}
+        self._run.summary.update({**pictures, "features/table": wandb.Table(columns=list(found.columns), data=rows)})
+
+    @property
+    def url(self) -> str:
+        """The run's page; empty offline."""
+        return self._run.url or ""
 
     def close(self) -> None:
         """End the run, which may be resumed."""
@@ -169,6 +202,10 @@ class Logbooks:
         if len(active):
             yield from self._each(lambda book: book.histogram(name, np.log10(active), step))
 
+    def features(self, found: drawn.Found, step: int) -> Iterator[Notice]:
+        """Pictures and a table of the features."""
+        yield from self._each(lambda book: book.features(found, step))
+
     def ended(self) -> Iterator[Notice]:
         """Close what is open."""
         yield from self._each(lambda book: book.close())
@@ -181,7 +218,9 @@ class Logbooks:
 
     def _opened(self, name: str, open_: Callable[[], Logbook]) -> Iterator[Notice]:
         try:
-            self._open[name] = open_()
+            book = self._open[name] = open_()
+            if book.url:
+                yield Notice(message=f"{name} shows it at {book.url}")
         except Exception as error:  # whatever a server, a disk or another's package may raise
             yield _left(name, error)
 
@@ -202,6 +241,27 @@ def evaluated(session: Session, config: RunConfig, found: Evaluation) -> Iterato
         yield from books.final({f"test/{name}": value for name, value in found.metrics.items()}, step)
         yield from books.densities("test/log10_density", found.densities, step)
         yield from books.ended()
+
+
+def analysed(session: Session, config: RunConfig) -> Iterator[Notice]:
+    """Draw what `analyze` found, as of the last step of the training."""
+    if config.logging.wandb == "off" and not config.logging.tensorboard:
+        return
+    step, found = last_line(session.metrics_path).get("step", 0), drawn.read(session)
+    with contextlib.closing(Logbooks()) as books:
+        yield from books.open(session, config)
+        yield from books.features(found, step)
+        yield from books.ended()
+
+
+def _plain(value: object) -> object:
+    """As a table takes it: a token's text with what is invisible spelled out."""
+    return repr(value)[1:-1] if isinstance(value, str) else value
+
+
+def _cell(value: object) -> str:
+    shown = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(_plain(value))
+    return shown.replace("|", "\\|")
 
 
 def _left(name: str, error: Exception) -> Notice:

@@ -17,6 +17,7 @@ from core.labels import read as read_labels
 from core.session import Session
 from sae_tui.commands.output import as_json, finished, table
 from sae_tui.text import safe, token
+from sae_tui.widgets.alike import BASELINES, MEASURED
 
 FIGURES = {
     "fvu": "FVU", "l0": "L0", "d_sae": "features", "alive": "alive", "dense_share": "dense %",
@@ -27,13 +28,13 @@ FIGURES = {
 BINS = 80
 """Of the histogram of best scores."""
 SCORES = {"direction": "cosine", "firing": "correlation", "documents": "correlation"}
-BASELINES = {"sae": "this SAE", "neurons": "raw neurons", "pca": "principal components", "random": "random directions"}
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verb."""
     verb = verbs.add_parser("compare", help="several SAEs beside each other, their features matched")
-    verb.add_argument("names", nargs="+", metavar="NAME", help="sessions that were analysed; with --follow, in order")
+    verb.add_argument("names", nargs="+", metavar="NAME", help="sessions that were analysed; with --follow, in order. "
+                      "`sae-tui import NAME@STEP --as NEW --then-all` makes one of a checkpoint")  # fmt: skip
     verb.add_argument(
         "--by", choices=tuple(compare.ALIKE),
         help="match features by decoder cosine, by where they fire (the default between different models or hooks), or "
@@ -71,11 +72,9 @@ def run(args: argparse.Namespace) -> int:
         _print_way(sessions, way)
     for name, found in beaten.items():
         print(f"\n{name}: what it has to beat at {found[0].l0:.1f} active features, on what it was not fitted on")
-        columns = {"FVU": "fvu", "L0": "l0", "token entropy": "token_entropy"}
-        if found[0].recon_acc is not None:
-            columns["accuracy"] = "recon_acc"
-        rows = ((BASELINES[b.name], *(getattr(b, field) for field in columns.values())) for b in found)
-        table(("", *columns), rows, left=("",))
+        columns = {field: said for field, said in MEASURED.items() if getattr(found[0], field) is not None}
+        rows = ((BASELINES[b.name], *(getattr(b, field) for field in columns)) for b in found)
+        table(("", *columns.values()), rows, left=("",))
     return 0
 
 
@@ -114,6 +113,8 @@ def _print_summaries(summaries: Sequence[compare.Summary]) -> None:
 def _print_matches(m: compare.Matches) -> None:
     on = f" on {m.tokens:,} tokens" if m.tokens else f" on {m.documents:,} documents" if m.documents else ""
     print(f"\n{m.one} to {m.other}, by {SCORES[m.by]}{on}")
+    if m.warning:
+        print(f"  {m.warning}")
     found, back = _counts(m)
     print(
         f"  {found:,} of {len(m.best):,} features of {m.one} have their like in {m.other} ({SCORES[m.by]} of "
@@ -165,7 +166,7 @@ def _plain(
         sides = {"only": (one, m.unmatched(), i), "only_back": (other, m.unmatched_back(), i + 1)}
         found.append({
             "one": m.one, "other": m.other, "by": m.by, "tokens": m.tokens, "documents": m.documents,
-            "alike": compare.ALIKE[m.by],
+            "warning": m.warning, "alike": compare.ALIKE[m.by],
             "features": len(m.best), "features_back": len(m.back),
             "matched": like, "matched_back": back, "mutual": int(m.mutual.sum()), "scores": _scores(m),
             "pairs": [

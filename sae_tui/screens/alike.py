@@ -36,6 +36,10 @@ class AlikePage(Asks, Turning):
         self._by: str | None = None
         """None: as the sessions allow."""
         self._answers: dict[str | None, Any] = {}
+        self._beaten: dict[str, Any] = {}
+        """Of each session that was measured so, what it has to beat; nothing where that failed."""
+        self._beats = False
+        """Whether they are shown in the place of the figures."""
         self._fault = ""
         self._read_for: Session | None = None
         """The session at hand when this screen was seen last."""
@@ -57,7 +61,6 @@ class AlikePage(Asks, Turning):
 
     def mounted(self) -> None:
         """Ask at once."""
-        entitle(self._figures, Content(" · ".join(map(safe, self._names))))
         super().mounted()
         self._ask()
 
@@ -75,6 +78,7 @@ class AlikePage(Asks, Turning):
                 self._show()
                 if self.here == "matches":
                     self.to("figures")
+                self._measure()
 
             self.ask(
                 ["compare", *self._names, *(["--by", by] if by else []), "--limit", str(LIMIT)], came, self._refused
@@ -83,7 +87,27 @@ class AlikePage(Asks, Turning):
 
     def _refused(self, error: Exception) -> None:
         self._fault = self.app.told(error)
+        self._measure()
         self._show()
+
+    def _measure(self) -> None:
+        """Where baselines are shown, ask for those of the first session without, then of the next."""
+        name = next((name for name in self._names if name not in self._beaten), None)
+        if not self._beats or self.asking or name is None:
+            return
+
+        def came(answer: Any) -> None:
+            self._beaten[name] = answer["baselines"][name]
+            self._measure()
+            self._show()
+
+        def failed(error: Exception) -> None:
+            self._beaten[name] = ()
+            self.app.complain(error)
+            self._measure()
+            self._show()
+
+        self.ask(["compare", name, "--baselines"], came, failed)
 
     def clock(self) -> None:
         """How far the verb is."""
@@ -100,6 +124,14 @@ class AlikePage(Asks, Turning):
         return self._answer["matches"][self._at] if self._answer else None
 
     @property
+    def _session(self) -> Session:
+        """That of the column of the figures, or of the row of baselines, at the cursor; else the first."""
+        name = self._figures.column.name
+        if self._beats:
+            name = self._figures.row[1] if self._figures.row else ""
+        return Session(self.app.root / (name if name in self._names else self._names[0]))
+
+    @property
     def _ascii(self) -> bool:
         return self.app.settings.graph == "ascii"
 
@@ -107,10 +139,13 @@ class AlikePage(Asks, Turning):
         """All of it."""
         answer, match = self._answer, self._match
         known = answer or next(iter(self._answers.values()), None)
-        if known is not None:
+        if self._beats:
+            rows = alike.baselines(self._names, self._beaten)
+            columns = alike.baseline_columns(rows, self._figures.line_width, ascii_only=self._ascii)
+        else:
+            rows = alike.figures(known["sessions"]) if known else []
             columns = alike.figure_columns(self._names, self._figures.line_width, ascii_only=self._ascii)
-            self._figures.set_columns(columns)
-            self._figures.show(alike.figures(known["sessions"]))
+        self._figures.browse(Source.of(rows), self._figures.index, columns=columns)
         if match is None:
             self._pairs.show(())
         else:
@@ -120,7 +155,11 @@ class AlikePage(Asks, Turning):
         self.refresh_bindings()
 
     def _tell(self) -> None:
-        """What is beside the tables."""
+        """What is beside the tables, and above them."""
+        beaten = "what each has to beat at its L0, on what nothing was fitted on"
+        if self._beats and len(self._beaten) < len(self._names):
+            beaten += f" · {self.asking or 'stopped: R asks again'}"
+        entitle(self._figures, Content(beaten if self._beats else " · ".join(map(safe, self._names))))
         pane, match = self.query_one("#matches", Told), self._match
         width, height = pane.size.width, pane.size.height
         if match is None:
@@ -165,17 +204,16 @@ class AlikePage(Asks, Turning):
 
     def on_paged_table_opened(self, event: PagedTable.Opened) -> None:
         """The feature of the session at the cursor; of the figures, the session's features."""
-        name = event.table.column.name
-        at = Session(self.app.root / (name if name in self._names else self._names[0]))
         if event.table is self._figures:
-            self.app.open_session(at, "features")
+            self.app.open_session(self._session, "features")
             return
+        name = event.table.column.name
         row, match = event.row, self._match
         if row is None or match is None:
             return
         is_other = self._list == "pairs" and name == match["other"]
         first = match["other"] if self._list == "only_back" else match["one"]
-        self.app.session = at if is_other else Session(self.app.root / first)
+        self.app.session = Session(self.app.root / (name if is_other else first))
         self.app.open_feature(row["other"] if is_other else row["feature"])
 
     # Actions.
@@ -206,6 +244,14 @@ class AlikePage(Asks, Turning):
         if self.has_class("-narrow"):
             self.to("matches" if self._follows else "pairs")
 
+    def action_baselines(self) -> None:
+        """What each has to beat, or the SAEs again."""
+        self._beats = not self._beats
+        self._measure()
+        self._show()
+        self._figures.move_to(0)
+        self.to("figures")
+
     def action_next(self) -> None:
         """The next two sessions."""
         self._turn(1)
@@ -221,17 +267,18 @@ class AlikePage(Asks, Turning):
 
     def action_study(self) -> None:
         """The studies of the session at the cursor."""
-        name = self._figures.column.name
-        opening.study(self, Session(self.app.root / (name if name in self._names else self._names[0])))
+        opening.study(self, self._session)
 
     def action_leave(self) -> None:
-        """The matches again; what runs is stopped; else back."""
+        """The matches, or the SAEs, again; what runs is stopped; else back."""
         if self.maximized is not None:
             self.minimize()
         elif self._follows:
             self.action_follow()
         elif self.stop_asking():
             self._show()
+        elif self._beats:
+            self.action_baselines()
         else:
             self.dismiss()
 
@@ -240,6 +287,7 @@ class AlikePage(Asks, Turning):
         again, self._read_for = session is self._read_for, session
         if again and not self.asking:
             self._answers.clear()
+            self._beaten.clear()
             self._ask()
 
     def copied(self) -> tuple[str, str] | None:
@@ -250,7 +298,8 @@ class AlikePage(Asks, Turning):
     def command_line(self) -> str:
         """`sae-tui compare`."""
         words = ["sae-tui", "--sessions", str(self.app.root), "compare", *self._names]
-        return shlex.join([*words, *(["--by", self._by] if self._by else [])])
+        by = ["--by", self._by] if self._by else []
+        return shlex.join([*words, *by, *(["--baselines"] if self._beats else [])])
 
 
 def _wrapped(words: str, width: int) -> list[str]:

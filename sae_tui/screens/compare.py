@@ -13,7 +13,7 @@ from core.overview import Seen
 from sae_tui.screens import opening
 from sae_tui.screens.dialogs import Reader
 from sae_tui.screens.page import Page
-from sae_tui.widgets import compared
+from sae_tui.widgets import compared, scatter
 from sae_tui.widgets.compared import AXES, Run
 from sae_tui.widgets.configurations import Configurations
 from sae_tui.widgets.paged_table import PagedTable
@@ -98,7 +98,7 @@ class ComparePage(Page):
 
     def _show(self) -> None:
         """The rows in their order, and the points."""
-        rows, ascii_only = self._runs, self.app.settings.graph == "ascii"
+        rows, ascii_only = sorted(self._runs, key=lambda run: run.empty), self.app.settings.graph == "ascii"
         if self._sort:
             column, descending = self._sort
             known = [(key, run) for run in rows if (key := _sort_key(run, column)) is not None]
@@ -122,16 +122,16 @@ class ComparePage(Page):
         self.refresh_bindings()
 
     def _draw(self) -> None:
-        """The points, drawn in the background; only lines that changed are sent."""
+        """The points, both over one range, drawn in the background; only lines that changed are sent."""
         at, graph = self._table.row, self.app.settings.graph
         letter, names = at.letter if isinstance(at, Run) else "", compared.axes(self._runs)
         beside = names[names.index(self._axis) - 1]
-        for place, axis, points in (
-            ("points", self._axis, self._points), ("beside", beside, compared.points(self._runs, beside))
-        ):  # fmt: skip
-            scatter, (name, sign) = self.query_one(f"#{place}", Scatter), AXES[axis]
-            _titled(scatter, f"{name} ({'lower' if sign > 0 else 'higher'} is better) over L0, log scale")
-            self.background(partial(Scatter.picture, points, letter, *scatter.size, graph), scatter.show, group=place)
+        pictures = {"points": (self._axis, self._points), "beside": (beside, compared.points(self._runs, beside))}
+        span = scatter.span([point for _, points in pictures.values() for point in points])
+        for place, (axis, points) in pictures.items():
+            pane, (name, sign) = self.query_one(f"#{place}", Scatter), AXES[axis]
+            _titled(pane, f"{name} ({'lower' if sign > 0 else 'higher'} is better) over L0, log scale")
+            self.background(partial(Scatter.picture, points, letter, *pane.size, graph, span), pane.show, group=place)
 
     def on_paged_table_moved(self) -> None:
         """Another run is at the cursor: its point is lit."""

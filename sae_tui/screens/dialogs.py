@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -14,6 +15,11 @@ from sae_tui import keys
 from sae_tui.text import safe
 from sae_tui.widgets.bars import DialogKeys
 from sae_tui.widgets.fields import TextLine
+
+LEAST = 40
+"""Cells of a text's frame, at least."""
+FITS = 0.9
+"""Of the screen, across and down, that a frame of a text's own size may take."""
 
 
 class Ask(ModalScreen[str | None]):
@@ -86,7 +92,7 @@ class AskText(ModalScreen[str | None]):
 
 
 class Reader(ModalScreen[None]):
-    """A long text to be read: esc or q leaves, arrows, space, g and G move."""
+    """A text to be read, in a frame of its size, or of nearly the screen's: esc or q leaves, the usual keys move."""
 
     BINDINGS = [
         Binding("escape,q", "dismiss", "back", show=False),
@@ -105,7 +111,11 @@ class Reader(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """The text in a frame with its title."""
+        lines = self._content.plain.splitlines() or [""]
+        wide = max(LEAST, cell_len(self._title) + 6, *(cell_len(line) + 4 for line in lines))
         with VerticalScroll(classes="reader") as frame:
+            if wide <= FITS * self.app.size.width and len(lines) + 2 <= FITS * self.app.size.height:
+                frame.styles.width, frame.styles.height = wide, len(lines) + 2
             frame.border_title = Content(safe(self._title))
             frame.border_subtitle = Content("esc back")
             yield Static(self._content)

@@ -1,6 +1,6 @@
 """Opening the screens that ask verbs of the command line; what they import is imported on the first visit."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from core.errors import QueryError
 from core.overview import Seen
@@ -68,7 +68,7 @@ def study_features(page: Page, session: Session) -> None:
 
         return StudyPage(session)
 
-    page.background(load, page.app.push_screen, group="open")
+    _open(page, load, session)
 
 
 def probe(page: Page, session: Session) -> None:
@@ -82,4 +82,14 @@ def probe(page: Page, session: Session) -> None:
 
         return ProbePage(session)
 
-    page.background(load, page.app.push_screen, group="open")
+    _open(page, load, session)
+
+
+def _open(page: Page, load: Callable[[], Page], session: Session) -> None:
+    """Show a screen of a session, which is the one at hand then."""
+
+    def came(found: Page) -> None:
+        page.app.session = session
+        page.app.push_screen(found)
+
+    page.background(load, came, group="open")

@@ -91,7 +91,7 @@ class ProbePage(Asks, Turning):
             return
         labels = [f"{f} {self._called(f).plain}" for f in found.heat.features]
         heat.show(found.heat.values, labels, drawn.groups(found))
-        entitle(heat, Content(f"heat map: the {len(labels)} most frequent features, {safe(found.rule)} is strong"))
+        entitle(heat, Content(f"heat map: the {len(labels)} most frequent features"))
         columns = drawn.columns(found, self._list, self._called, ascii_only=self._ascii)
         self._table.browse(Source.of(drawn.rows(found, self._list)), self._table.index, columns=columns)
         entitle(self._table, Content(drawn.title(found, self._list)))
@@ -113,7 +113,8 @@ class ProbePage(Asks, Turning):
             )
         else:
             many = f"{self._at + 1} of {len(self._kept or ())} · " if len(self._kept or ()) > 1 else ""
-            line.show(Content.assemble(many, drawn.head(found, self._called)))
+            name = (safe(self._session.name), "bold")
+            line.show(Content.assemble(name, " · ", many, drawn.head(found, self._called)))
 
     def _tell_cell(self) -> None:
         pane, heat, found = self.query_one("#cell", Told), self.query_one(HeatMap), self._found

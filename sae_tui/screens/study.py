@@ -29,7 +29,7 @@ CHARTS = {"alive": ("alive",), "changes": ("born", "died"), "rho": ("density_rho
 """Of each chart, what of a snapshot is drawn."""
 NAMES = {
     "alive": "alive features",
-    "changes": "born, died between snapshots",
+    "changes": "A born, B died at snapshots",
     "rho": "density, ρ between snapshots",
 }
 STEPS = ("step", "alive", "born", "died", "density", "density_rho", "jaccard", "drift", "drift_final")
@@ -134,7 +134,7 @@ class StudyPage(Asks, Turning):
         multiples = self.query_one(Multiples)
         if isinstance(grown, str):
             multiples.show((), (), safe(grown))
-            entitle(multiples, Content("features over the snapshots"))
+            entitle(multiples, Content(f"features of {safe(self._session.name)} over the snapshots"))
             return
         features = grown["features"]
         multiples.show(features, [step["step"] for step in grown["steps"]], "none was active")
@@ -142,7 +142,7 @@ class StudyPage(Asks, Turning):
         what = "density"
         if pictures:
             what = "above what each read from the pixels, below the image it was strongest on"
-        entitle(multiples, Content(f"features over the snapshots · {what}"))
+        entitle(multiples, Content(f"features of {safe(self._session.name)} over the snapshots · {what}"))
 
     @on(Multiples.Opened)
     def _open_feature(self, event: Multiples.Opened) -> None:

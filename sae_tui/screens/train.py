@@ -23,10 +23,10 @@ from sae_tui.screens.page import Page
 from sae_tui.text import safe
 from sae_tui.widgets import job
 from sae_tui.widgets.chart import Chart
-from sae_tui.widgets.panes import PANES, SOMETIMES, Figures, Panes
+from sae_tui.widgets.panes import PANES, Figures, Panes
 from sae_tui.widgets.plots import LETTERS
 from sae_tui.widgets.rows import Rows
-from sae_tui.widgets.traces import CHARTS, DENSITY, Found, Run, View
+from sae_tui.widgets.traces import DENSITY, Found, Run, View
 from sae_tui.widgets.watch import Look, Watch
 
 STRIP_CLASSES = ("-short", "-narrow")
@@ -176,7 +176,7 @@ class TrainPage(Page):
             if look.found is not None:
                 self._found, self._asked = look.found, False
                 plots = {**look.found.plots, **plots}
-                self._panes.without({name for name in SOMETIMES if not {*CHARTS[name][2]} & {*look.found.latest}})
+                self._panes.without(look.found.absent)
             self._panes.show(plots, at_once=at_once) if plots else self._panes.go_on()
             self._tell()
         if self._again or not mine:
@@ -199,9 +199,11 @@ class TrainPage(Page):
             self._panes.select(self._panes.current)
         lines = [Content(""), Content(""), Content("")]
         if seen is not None:
-            progress = job.progress(seen, self._left(seen), width, ascii_only=ascii_only)
+            room = width - sum(len(word) + 3 for word in self._drawn)
+            progress = job.progress(seen, self._left(seen), room, ascii_only=ascii_only)
             names = ("speed", "lr") if any(map(self.has_class, STRIP_CLASSES)) else NEWEST
             figures = job.line([*job.steps(seen), *job.numbers(seen, self._found, names)], width)
+            progress = job.beside(progress, self._drawn, width)
             lines = [progress, figures, job.strip(self._found, width, ascii_only=ascii_only)]
             self.query_one(Figures).tell(
                 job.panel(seen, self._found, look.usage, look.saved, look.config) if look is not None else []
@@ -215,6 +217,15 @@ class TrainPage(Page):
             said = job.waiting(seen, width, ascii_only=ascii_only)
             above = [Content("")] * max(0, (pane.size.height - len(said)) // 2 - 1)
             pane.show([*above, *(line.pad_left((width - line.cell_length) // 2) for line in said)])
+
+    @property
+    def _drawn(self) -> tuple[str, ...]:
+        """Which of the panes is seen where only one is, and how all charts are drawn; nothing where there are none."""
+        if not self._found.lines:
+            return ()
+        there, alone = self._panes.there, self._zoomed or any(map(self.has_class, STRIP_CLASSES))
+        place = (f"{there.index(self._panes.current) + 1} of {len(there)}",) if alone else ()
+        return (*place, *self._found.drawn)
 
     def _tell_calibration(self, look: Look | None, width: int) -> None:
         """What moving the thresholds did; no line where none were moved."""
@@ -249,6 +260,7 @@ class TrainPage(Page):
             self.add_class("-zoomed")
             if self._chart is not None and self._chart.cursor is None:
                 self._chart.action_last()
+            self._tell()
 
     def action_zoom(self) -> None:
         """The same as enter."""
@@ -258,6 +270,7 @@ class TrainPage(Page):
         """Out of the zoom, and the crosshairs away."""
         self.remove_class("-zoomed")
         self._panes.look_at(None)
+        self._tell()
 
     def action_log(self) -> None:
         """A logarithmic y axis, or a linear one."""
@@ -320,13 +333,13 @@ class TrainPage(Page):
                 self.app.say(f"{session.name}: stopping")
                 self.background(lambda: _stop(session), lambda _: self.app.tick(), group="stop")
 
-        kept = "A checkpoint is written first." if what == "train" else "What it has done so far is not kept."
+        kept = job.kept(seen, self._look.saved if self._look else {})
         self.app.push_screen(
             Ask(f"Stop {what} of {session.name}?", (("s", "stop it"), ("c", "let it run")), detail=kept), answered
         )
 
     def action_resume(self) -> None:
-        """Go on with a training that did not end, then evaluate and analyse it."""
+        """Go on with a training that did not end, then evaluate and analyse it; and with the sweep that it is of."""
         seen = self._seen
         if seen is None or not self._resumable:
             return
@@ -337,39 +350,46 @@ class TrainPage(Page):
             self.app.say(f"{session.name} goes on from its checkpoint")
             self.app.tick()
 
-        self.background(lambda: jobs.start(session, "train", jobs.THEN), started, group=f"start {session.name}")
+        words = (*jobs.THEN, jobs.SWEEP) if session.sweep() else jobs.THEN
+        self.background(lambda: jobs.start(session, "train", words), started, group=f"start {session.name}")
 
     def action_next(self) -> None:
         """The next pane."""
-        self._panes.turn(1)
+        self._turn(1)
 
     def action_previous(self) -> None:
         """The pane before."""
-        self._panes.turn(-1)
+        self._turn(-1)
 
     def action_left(self) -> None:
         """The pane at the left, or the crosshair."""
         if self._zoomed and self._chart is not None:
             self._chart.action_left()
         else:
-            self._panes.turn(-1)
+            self._turn(-1)
 
     def action_right(self) -> None:
         """The pane at the right, or the crosshair."""
         if self._zoomed and self._chart is not None:
             self._chart.action_right()
         else:
-            self._panes.turn(1)
+            self._turn(1)
 
     def action_up(self) -> None:
-        """To the row of charts above."""
-        if not self._zoomed:
+        """To the row of charts above; in the panel, a line up."""
+        if not self._zoomed or self._chart is None:
             self._panes.up()
+            self._tell()
 
     def action_down(self) -> None:
-        """To the row of charts below."""
-        if not self._zoomed:
+        """To the row of charts below; in the panel, a line down."""
+        if not self._zoomed or self._chart is None:
             self._panes.down()
+            self._tell()
+
+    def _turn(self, by: int) -> None:
+        self._panes.turn(by)
+        self._tell()
 
     def copied(self) -> tuple[str, str] | None:
         """What the crosshair reads, or the newest value."""

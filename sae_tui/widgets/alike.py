@@ -3,6 +3,7 @@
 What is drawn is what `sae-tui compare --json` answers.
 """
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,8 +24,12 @@ FIGURES: dict[str, tuple[str, float]] = {
 """Rows of the table, where any session has them: what each is called, and what its number is multiplied by."""
 WORDS = ("architecture", "hook")
 SCORES = {"direction": "cosine", "firing": "correlation", "documents": "documents' r"}
+BASELINES = {"sae": "this SAE", "neurons": "raw neurons", "pca": "principal components", "random": "random directions"}
+"""What writes activations with as many active features as an SAE, that itself among them."""
+MEASURED = {"fvu": "FVU", "l0": "L0", "token_entropy": "token entropy", "recon_acc": "accuracy"}
+"""What is measured of each; the accuracy only where the model classifies."""
 LISTS = ("pairs", "only", "only_back")
-BAR, NUMBER, NAME = 8, 7, 18
+BAR, NUMBER, NAME, METHOD = 8, 7, 18, 22
 
 
 def figures(sessions: Sequence[Found]) -> list[tuple[str, list[Any]]]:
@@ -59,6 +64,40 @@ def figure_columns(names: Sequence[str], width: int, *, ascii_only: bool) -> lis
 
     columns = [Column("what", "", NAME, lambda row: row[0], style="$text-muted")]
     return columns + [Column(name, name, wide, cell(i)) for i, name in enumerate(names)]
+
+
+def baselines(names: Sequence[str], beaten: Mapping[str, Sequence[Found]]) -> list[tuple[str, str, str, Found]]:
+    """A row for each session and for what it has to beat: a key, the session, what is measured, its figures.
+
+    Of a session that is not in `beaten` there is one row, without figures.
+    """
+    rows: list[tuple[str, str, str, Found]] = []
+    for name in names:
+        for one in beaten.get(name) or ({"name": "sae"},):
+            words = safe(name) if one["name"] == "sae" else f"  {BASELINES[one['name']]}"
+            rows.append((f"{name} {one['name']}", name, words, one))
+    return rows
+
+
+def baseline_columns(rows: Sequence[tuple[str, str, str, Found]], width: int, *, ascii_only: bool) -> list[Column]:
+    """What is measured, and a column for each figure that any has, with a bar of its share of the column's largest."""
+    figures = [name for name in MEASURED if any(one.get(name) is not None for *_, one in rows)]
+    wide = max(BAR + 1 + NUMBER, min(40, (width - PREFIX - 2 - METHOD) // max(1, len(figures)) - GAP))
+
+    def cell(name: str) -> Callable[[tuple[str, str, str, Found]], Content]:
+        most = max((one.get(name) or 0.0 for *_, one in rows), default=0.0)
+
+        def shown(row: tuple[str, str, str, Found]) -> Content:
+            value = row[3].get(name)
+            drawn = bar(value / most if value and most > 0 else 0.0, min(16, wide - NUMBER - 1), ascii_only=ascii_only)
+            return Content.assemble(f"{figure(value):>{NUMBER}} ", (drawn, "$accent"))
+
+        return shown
+
+    return [
+        Column("what", "", METHOD, lambda row: Content(row[2])),
+        *(Column(name, MEASURED[name], wide, cell(name)) for name in figures),
+    ]
 
 
 def pair_columns(match: Found, which: str, *, ascii_only: bool) -> list[Column]:
@@ -99,6 +138,7 @@ def match_lines(match: Found, width: int, height: int, *, ascii_only: bool) -> l
     on = "".join(f" · on {match[of]:,} {of}" for of in ("tokens", "documents") if match[of])
     lines.append(Content(shortened(f"alike: {by} of {match['alike']:g} or more{on}", width)))
     lines.append(Content.assemble((f"{match['mutual']:,}", "bold"), " are each other's best"))
+    lines += [Content.styled(line, "$warning") for line in textwrap.wrap(safe(match["warning"]), max(8, width))]
     rows = height - len(lines) - 2
     return [*lines, Content(""), *_histogram(match, width, rows, ascii_only=ascii_only)] if rows > 3 else lines
 

@@ -148,5 +148,7 @@ def _shown(active: dict[str, ActiveBinding], unsuited: frozenset[str]) -> list[t
             found.setdefault(binding.id, []).append(key)
     order = {action.id: place for place, action in enumerate(keys.ACTIONS)}
     ids = sorted((i for i in found if i in order and not i.startswith("app.")), key=lambda i: order[i])
-    labels = {action.id: action.label for action in keys.ACTIONS}
-    return [(keys.shown_keys(found[i][:1]), labels[i]) for i in ids]
+    actions = {action.id: action for action in keys.ACTIONS}
+    # The first of the registry's: `tab`, which every screen has, comes before a screen's own keys.
+    first = {i: next((key for key in actions[i].keys.split(",") if key in found[i]), found[i][0]) for i in ids}
+    return [(keys.shown_keys([first[i]]), actions[i].label) for i in ids]

@@ -92,8 +92,11 @@ class Chart(Widget, can_focus=True):
         return self._cursor
 
     def show(self, plot: Plot) -> None:
-        """Show another plot, as soon as it is drawn."""
+        """Show another plot, as soon as it is drawn. Over another x axis the crosshair is at its end."""
+        other = plot.x_name != self._plot.x_name
         self._plot = plot
+        if other and self._cursor is not None:
+            self._cursor = self._end()
         self._entitle()
         self._redraw()
 
@@ -315,13 +318,16 @@ class Chart(Widget, can_focus=True):
         plot = self._plot
         mark = ("> " if self._graph == "ascii" else "▸ ") if self.has_focus else ""
         title = mark + safe(plot.name)
-        for note in (*(("log y",) if plot.log else ()), *plot.notes):
-            longer = f"{title} · {safe(note)}"
-            if cell_len(longer) <= self.size.width - 2:
+        value = ((" ", plot.value),) if plot.value else ()
+        for between, note in (*value, *((" · ", note) for note in (*(("log y",) if plot.log else ()), *plot.notes))):
+            longer = f"{title}{between}{safe(note)}"
+            if cell_len(longer) <= self.size.width - 4:  # what Textual leaves of a border for its title
                 title = longer
-        if title != self._title:  # setting it sends all of the chart
+        if title != self._title:
             self._title = title
-            self.border_title = Content(title)
+            self._border_title = Content(title)  # `border_title` would send all of the chart
+            x, y = self.content_offset
+            self.refresh(Region(-x, -y, self.outer_size.width, 1))
 
 
 def _near(series: Series, x: float) -> tuple[float, float] | None:

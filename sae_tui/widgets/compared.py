@@ -1,6 +1,7 @@
 """Runs beside each other: what differs between their configurations, and what came of each."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,11 @@ class Run:
         return self.seen.name
 
     @property
+    def empty(self) -> bool:
+        """Whether there are no figures yet."""
+        return self.loss is None and self.fvu is None and self.l0 is None
+
+    @property
     def measured(self) -> bool:
         """Whether its figures are of the test split."""
         return _number(self.seen.evaluation.get("fvu")) is not None
@@ -87,7 +93,10 @@ def points(found: Sequence[Run], axis: str) -> list[Point]:
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Of each configuration what it has otherwise than another one, in words that are safe."""
+    """Of each configuration what it has otherwise than another one, in words that are safe.
+
+    What all but one share tells but that one apart, and is last.
+    """
     flats = [_used(dict(flat(values))) for values in configs]
     names = list(dict.fromkeys([*FIRST, *(name for values in flats for name in values)]))
     apart = []
@@ -95,8 +104,17 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
         there = [values.get(name) for values in flats if name in values or (name in UNSET and values)]
         if any(value != there[0] for value in there):
             apart.append(name)
+    rows = [values for values in flats if values]
+
+    def alone(name: str) -> bool:
+        [(_, most)] = Counter(repr(values.get(name)) for values in rows).most_common(1)
+        return len(rows) > 2 and most == len(rows) - 1
+
+    apart.sort(key=alone)
+    lasts = Counter(name.rpartition(".")[2] for name in names)
+    said = {name: last if lasts[last := name.rpartition(".")[2]] == 1 else name for name in apart}
     return [
-        " · ".join(_word(name, values[name]) for name in apart if name in values)
+        " · ".join(_word(name, said[name], values[name]) for name in apart if name in values)
         if values else "its config.toml cannot be read"
         for values in flats
     ]  # fmt: skip
@@ -111,9 +129,8 @@ def _used(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in others}
 
 
-def _word(name: str, value: Any) -> str:
-    last = name.rpartition(".")[2]
-    return value_text(value) if name == "sae.architecture" else f"{safe(last)} {value_text(value)}"
+def _word(name: str, said: str, value: Any) -> str:
+    return value_text(value) if name == "sae.architecture" else f"{safe(said)} {value_text(value)}"
 
 
 def columns(found: Sequence[Run], marks: Mapping[str, Point], width: int, *, ascii_only: bool) -> list[Column]:

@@ -7,7 +7,7 @@ from textual.events import Resize
 from textual.message import Message
 
 from sae_tui import keys
-from sae_tui.text import shortened
+from sae_tui.text import figure, shortened
 from sae_tui.widgets.line_view import LineView, Part
 
 SHADES, ASCII = " ░▒▓█", " .:*#"
@@ -19,7 +19,7 @@ WIDE = 4
 
 
 class HeatMap(LineView):
-    """A header of categories above. Where not all texts fit, the ones around the cursor are seen."""
+    """A header of categories above, and what the shades say. Where not all texts fit, those around the cursor are."""
 
     BINDINGS = [*keys.bindings("heatmap")]
     DEFAULT_CSS = "HeatMap { height: 1fr; width: 1fr; overflow: hidden; }"
@@ -67,6 +67,21 @@ class HeatMap(LineView):
         wide = max(1, min(max(WIDE, named), room // max(1, self._n)))
         return wide, max(1, room // wide)
 
+    def _spare(self, wide: int) -> list[int]:
+        """Of each category the blank cells after its texts, for its name, where all texts are in view."""
+        left = self.line_width - self._label - 1 - len(self._groups) - wide * self._n
+        spare: list[int] = []
+        for i, (name, places) in enumerate(self._groups):
+            share = max(0, left) // (len(self._groups) - i)
+            spare.append(max(0, min(share, cell_len(name) - wide * len(places))))
+            left -= spare[-1]
+        return spare
+
+    def _scale(self) -> str:
+        """What the shades say, which are quarters of the largest value."""
+        most = figure(self._most)
+        return f"{self._shades[1:]} quarters of {most}" if self._label == LABEL else f"{self._shades[1:]} {most}"
+
     def _see(self) -> None:
         """Keep the cursor in view, and draw."""
         _, across = self._cells()
@@ -86,20 +101,21 @@ class HeatMap(LineView):
         if y and row >= len(self._values):
             return [], False
         here = row == self.row and y > 0
-        label = "" if not y else self._labels[row]
+        label = self._labels[row] if y else self._scale()
         mark = "▸" if here else " "
         found: list[Part] = [(mark + shortened(label, self._label - 2).ljust(self._label - 1), "bold" if here else "")]
-        for name, places in self._groups:
+        for (name, places), spare in zip(self._groups, self._spare(wide), strict=True):
             shown = range(max(places.start, seen.start), min(places.stop, seen.stop))
             if not shown:
                 continue
             found.append((self._rule, "$text-muted"))
             if not y:
                 at = self.column in places
-                width = wide * len(shown)
+                width = wide * len(shown) + spare
                 found.append((shortened(name, width).ljust(width), "bold $accent" if at else "$text-muted"))
                 continue
             found += [self._cell(row, column, wide) for column in shown]
+            found.append((" " * spare, ""))
         return found, False
 
     def _cell(self, row: int, column: int, wide: int) -> Part:

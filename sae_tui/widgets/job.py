@@ -65,6 +65,17 @@ def progress(seen: Seen, left_s: float | None, width: int, *, ascii_only: bool) 
     return Content.assemble(first, "  ", (drawn, "$primary on $panel"), (rest, "bold"))
 
 
+def beside(line: Content, words: Sequence[str], width: int) -> Content:
+    """A line with words at its right end: those that there is room for, the most important first."""
+    told = ""
+    for word in words:
+        longer = f"{told} · {word}" if told else word
+        if line.cell_length + len(longer) + 3 > width:
+            break
+        told = longer
+    return Content.assemble(line.pad_right(width - line.cell_length - len(told) - 1), (told, "$text-muted"))
+
+
 def steps(seen: Seen) -> list[Pair]:
     """How far it is, and for how long it goes on or since when it has ended."""
     status, pairs = seen.status, list[Pair]()
@@ -142,6 +153,16 @@ def strip(found: Found, width: int, *, ascii_only: bool) -> Content:
         if name in found.trends:
             parts.append((trend(means(found.trends[name], cells), ascii_only=ascii_only), "$primary"))
     return Content.assemble(*parts)
+
+
+def kept(seen: Seen, saved: Mapping[int, float]) -> str:
+    """What of its work a job leaves that is stopped. `saved` as for `panel`."""
+    status = seen.status
+    if status.job != "train":
+        return "What it has done so far is not kept."
+    if status.step or (status.phase == "training" and status.done):
+        return "A checkpoint is written first."
+    return f"Checkpoint {max(saved):,} is kept." if saved else "No step was made yet: there is nothing to keep."
 
 
 def trouble(seen: Seen, saved: Mapping[int, float]) -> Content | None:

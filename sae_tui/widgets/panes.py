@@ -16,10 +16,11 @@ from sae_tui.widgets.plots import Plot
 from sae_tui.widgets.rows import Rows
 from sae_tui.widgets.traces import CHARTS, DENSITY
 
-ROWS = {"big": ("loss", "fvu"), "small": ("l0", "dead", "cosine", "coefficient"), "rest": (DENSITY, "lr", "speed")}
+ROWS = {
+    "big": ("loss", "terms", "fvu"), "small": ("l0", "dead", "cosine", "coefficient"),
+    "rest": (DENSITY, "lr", "speed", "memory"),
+}  # fmt: skip
 """The charts, row by row."""
-SOMETIMES = frozenset({"coefficient", "cosine"})
-"""Charts for which not every run has anything."""
 FIGURES = "figures"
 IN_TURN = 2
 """Charts besides the one at hand that are drawn in a second."""
@@ -29,16 +30,29 @@ TITLES = {DENSITY: densities.TITLE, **{name: title for name, (title, _, _) in CH
 
 
 class Figures(Rows, can_focus=True):
-    """The panel, which can have the focus so that it can be zoomed."""
+    """The panel, which can have the focus so that it can be zoomed. Lines that do not fit are scrolled to."""
 
     def __init__(self) -> None:
         super().__init__(id=FIGURES, classes="pane")
         self._sections: Sequence[Sequence[Content]] = ()
+        self._first = 0
 
     def tell(self, sections: Sequence[Sequence[Content]]) -> None:
         """Show other sections."""
         self._sections = sections
-        self.show(arranged(sections, self.size.width, self.size.height))
+        height = self.size.height
+        lines = arranged(sections, self.size.width, height)
+        self._first = min(self._first, max(0, len(lines) - height))
+        below = max(0, len(lines) - self._first - height)
+        said = f"↓ {below} more" if below else "↑" if self._first else None
+        if said != self.border_subtitle:
+            self.border_subtitle = said
+        self.show(lines[self._first :][:height])
+
+    def scroll(self, by: int) -> None:
+        """So many lines down, or up."""
+        self._first = max(0, self._first + by)
+        self.tell(self._sections)
 
     def on_resize(self) -> None:
         """Another size may hold another number of columns."""
@@ -46,7 +60,7 @@ class Figures(Rows, can_focus=True):
 
 
 class Panes(Horizontal):
-    """Nine charts and the panel. The stylesheet of the screen says what is seen of them, by the class `current`."""
+    """The charts and the panel. The stylesheet of the screen says what is seen of them, by the class `current`."""
 
     def __init__(self, *, graph: str, id: str) -> None:
         super().__init__(id=id)
@@ -84,7 +98,7 @@ class Panes(Horizontal):
     def go_on(self) -> None:
         """Once a second: draw what waits of the chart at hand, and of a few others in turn.
 
-        Nine charts of a young run that are drawn every second are more than a slow line takes.
+        All charts of a young run that are drawn every second are more than a slow line takes.
         """
         others = [name for name in self._waiting if name != self.current]
         self._draw([*([self.current] if self.current in self._waiting else []), *others[:IN_TURN]])
@@ -116,10 +130,15 @@ class Panes(Horizontal):
         cursor = before.cursor if before else None
         if before:
             before.look_at(None)
-        there = [pane for pane in PANES if pane not in self._absent]
+        there = self.there
         self.select(there[(there.index(self.current) + by) % len(there)])
         if before and self.chart and cursor is not None:
             self.chart.look_at(cursor if self.chart.plot.x_name == before.plot.x_name else math.inf)
+
+    @property
+    def there(self) -> list[str]:
+        """The panes that this run has something for."""
+        return [pane for pane in PANES if pane not in self._absent]
 
     def without(self, absent: Set[str]) -> None:
         """Take charts away that this run has nothing for."""
@@ -131,14 +150,17 @@ class Panes(Horizontal):
                 self.select(PANES[0])
 
     def up(self) -> None:
-        """To the chart above."""
+        """To the chart above; in the panel, a line up."""
         self._across(-1)
 
     def down(self) -> None:
-        """To the chart below."""
+        """To the chart below; in the panel, a line down."""
         self._across(1)
 
     def _across(self, by: int) -> None:
+        if self.current == FIGURES:
+            self.query_one(Figures).scroll(by)
+            return
         rows = [[name for name in names if name not in self._absent] for names in ROWS.values()]
         at = next((i for i, names in enumerate(rows) if self.current in names), None)
         if at is not None and 0 <= at + by < len(rows):

@@ -50,10 +50,12 @@ class Plot:
     y_kind: str = "number"
     """How numbers are written: see `scales.number`."""
     log: bool = False
+    value: str = ""
+    """The newest, which the title says after the name."""
     notes: tuple[str, ...] = ()
     """What else the title says, the most important first."""
     line: tuple[str, ...] = ()
-    """Said above the curves while there is no crosshair, for what changes: a title that does sends all of the chart."""
+    """Said above the curves while there is no crosshair."""
     level: float | None = None
     """Where a horizontal line is."""
     bars: bool = False

@@ -90,15 +90,17 @@ def groups(found: Probed) -> list[tuple[str, range]]:
 
 
 def head(found: Probed, called: Called) -> Content:
-    """The set, how many fire, the strongest value there is."""
+    """The set, how many fire, the strongest value there is, what counts as strong."""
     texts = f"{len(found.texts)} texts ({safe(found.name)}), {found.pool} of each"
     said = f"{texts} · {found.active:,} of {found.d_sae:,} fire"
+    rule = f" · strong: {safe(found.rule)}"
     if found.strongest is None:
-        return Content(said)
+        return Content(said + rule)
     peak = found.strongest
     on = f" on {token(peak.token)} of text {where(found.texts[peak.text], peak.text)}"
+    value = f" {figure(peak.value)}"
     return Content.assemble(
-        said, " · strongest ", (str(peak.feature), "bold"), " ", called(peak.feature), f" {figure(peak.value)}", on
+        said, " · strongest ", (str(peak.feature), "bold"), " ", called(peak.feature), value, on, rule
     )
 
 
@@ -125,7 +127,7 @@ def bars(found: Probed, width: int, *, ascii_only: bool) -> list[Content]:
 
 
 def cell(found: Probed, row: int, column: int, called: Called, width: int, height: int) -> list[Content]:
-    """The feature, the value and the text of a cell of the heat map."""
+    """The feature, the value and the text of a cell of the heat map, and the feature's mean in each category."""
     if not found.heat.features:
         return [Content("no feature fires on a text")]
     number, place = found.heat.features[row], found.heat.texts[column]
@@ -140,6 +142,10 @@ def cell(found: Probed, row: int, column: int, called: Called, width: int, heigh
         where(text, place),
     )
     shown, lines = safe(text.text), [first]
+    if found.categories:
+        means = zip(found.categories, found.heat.means[row], strict=False)
+        said = " · ".join(f"{safe(category.name)} {figure(mean)}" for category, mean in means)
+        lines.append(Content.styled(shortened(f"mean {said}", width), "$text-muted"))
     while shown and len(lines) < height:
         cut = shortened(shown, width) if len(lines) == height - 1 else Content(shown).truncate(width).plain
         lines.append(Content(cut))

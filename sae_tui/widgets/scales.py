@@ -31,7 +31,8 @@ def linear(low: float, high: float, kind: str, n: int) -> Axis:
 
 
 def logarithmic(low: float, high: float, kind: str, n: int) -> Axis:
-    """The same for logarithms; `low` is above 0. Ticks at 1, 2 and 5, or at powers of ten where those are many."""
+    """The same for logarithms; `low` is above 0. The finest of these ticks that there is room for: each limit that can
+    be, 1, 2 and 5, powers of ten."""
     exponents = range(math.floor(math.log10(low) - 1e-9) - 1, math.ceil(math.log10(high) + 1e-9) + 1)
     limits = _around([m * 10.0**e for e in exponents for m in (1, 1.5, 2, 3, 4, 5, 6, 8)], low, high)
     if len(limits) < 5:  # less than half a decade: the round steps of a linear axis say more
@@ -41,7 +42,7 @@ def logarithmic(low: float, high: float, kind: str, n: int) -> Axis:
         return Axis(first, above[-1][0], tuple(tick for tick, _ in above), tuple(label for _, label in above))
     shown = [m * 10.0**e for e in exponents for m in (1, 2, 5) if limits[0] <= m * 10.0**e * 1.0001]
     shown = [tick for tick in shown if tick <= limits[-1] * 1.0001]
-    if len(shown) < 2 and len(limits) <= 2 * n:
+    if len(limits) <= n or (len(shown) < 2 and len(limits) <= 2 * n):
         shown = limits
     if len(shown) > 2 * n:
         tens = [tick for tick in shown if abs(math.log10(tick) - round(math.log10(tick))) < 1e-9]
@@ -136,6 +137,13 @@ def trend(values: list[float], *, ascii_only: bool = False) -> str:
     return "".join(" " if v != v else levels[round((v - low) * scale)] if scale else middle for v in values)
 
 
+def profile(values: Sequence[float], *, ascii_only: bool = False) -> str:
+    """A bar a value, from 0 to the greatest of them; what is 0 is blank, and nothing else is."""
+    levels = "_.-=*#" if ascii_only else "▁▂▃▄▅▆▇█"
+    most = max(values, default=0.0)
+    return "".join(levels[max(0, math.ceil(v / most * len(levels)) - 1)] if v > 0 else " " for v in values)
+
+
 def _digits(value: float, n: int) -> str:
     """`n` digits that say something, whole ones never cut."""
     whole = len(str(int(abs(value))))
@@ -160,6 +168,7 @@ _KINDS: dict[str, Callable[[float], str]] = {
     "count": count,
     "step": lambda value: f"{value:,.0f}",
     "time": duration,
+    "bytes": memory,
 }
 
 

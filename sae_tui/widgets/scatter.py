@@ -6,6 +6,7 @@ Each point is a glyph, which says without colour what it is, and beside it its l
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -51,19 +52,35 @@ class Point:
         return GLYPHS[self.kind]
 
 
-def drawn(points: Sequence[Point], at: str, width: int, height: int, graph: str) -> tuple[Row, ...]:
-    """The points in `width` by `height` cells, that with the letter `at` lit."""
-    found = [
+def span(points: Sequence[Point]) -> tuple[float, float] | None:
+    """The smallest and the largest x of what can be drawn; None without any."""
+    xs = [x for _, x, _ in _placeable(points)]
+    return (min(xs), max(xs)) if xs else None
+
+
+def _placeable(points: Sequence[Point]) -> list[tuple[Point, float, float]]:
+    return [
         (p, p.x, p.y) for p in points
         if p.x is not None and p.y is not None and 0 < p.x < LARGEST and abs(p.y) < LARGEST
     ]  # fmt: skip
+
+
+def drawn(
+    points: Sequence[Point], at: str, width: int, height: int, graph: str, over: tuple[float, float] | None = None
+) -> tuple[Row, ...]:  # fmt: skip
+    """The points in `width` by `height` cells, that with the letter `at` lit; `over` is a `span` they lie in.
+
+    Of those that come to lie on one cell the first is seen, and behind its letter how many more there are.
+    """
+    found = _placeable(points)
     if not found or width < LEAST_WIDTH + 8 or height < LEAST_HEIGHT:
         return said("no run has come so far" if not found else "", width, height).rows
-    xs, ys = [x for _, x, _ in found], [y for _, _, y in found]
+    ys = [y for _, _, y in found]
     y_axis = linear(min(ys), max(ys), "number", max(1, (height - 2) // 3))
     left = max(5, *map(len, y_axis.labels)) + 1
     columns, rows = width - left, height - 2
-    x_axis = logarithmic(min(xs), max(xs), "number", max(2, columns // 12))
+    low, high = over or span(points) or (1.0, 1.0)
+    x_axis = logarithmic(low, high, "number", max(2, columns // 12))
     _, dots_x, dots_y = MARKERS[graph]
     frame = built((CORNER,), x_axis, y_axis, (left, columns, rows), graph)
     cells, inks = [list(row) for row in frame[0]], [list(row) for row in frame[1]]
@@ -77,8 +94,12 @@ def drawn(points: Sequence[Point], at: str, width: int, height: int, graph: str)
     for point, column, row in reversed(placed):
         cells[row][column], inks[row][column] = point.glyph, point.kind
     lit: list[tuple[int, int]] = []
+    many = Counter((column, row) for _, column, row in placed)
     for point, column, row in placed:
-        signed = _sign(cells, inks, column, row, point, left)
+        more = many.pop((column, row), 0) - 1
+        if more < 0:  # it is under another one, which says so
+            continue
+        signed = _sign(cells, inks, column, row, point, f"{point.letter}{f'+{more}' if more else ''}", left)
         if point.letter == at:
             lit = [(column, row), *signed]
     drawing = [joined(line, ink, graph) for line, ink in zip(cells, inks, strict=True)]
@@ -104,14 +125,14 @@ def _join(cells: list[list[str]], places: Sequence[tuple[int, int]]) -> None:
 
 
 def _sign(
-    cells: list[list[str]], inks: list[list[int]], column: int, row: int, point: Point, left: int
+    cells: list[list[str]], inks: list[list[int]], column: int, row: int, point: Point, text: str, left: int
 ) -> list[tuple[int, int]]:  # fmt: skip
-    """Put its letter where it covers nothing: right of the glyph, left, above, below; else nowhere. Returns where."""
-    n = len(point.letter)
+    """Put `text` where it covers nothing: right of the glyph, left, above, below; else nowhere. Returns where."""
+    n = len(text)
     for x, y in ((column + 1, row), (column - n, row), (column, row - 1), (column, row + 1)):
         inside = 0 <= y < len(cells) - 2 and left <= x <= len(cells[y]) - n
         if inside and all(cell in " ╌┊" for cell in cells[y][x : x + n]):
-            cells[y][x : x + n], inks[y][x : x + n] = point.letter, [point.kind] * n
+            cells[y][x : x + n], inks[y][x : x + n] = text, [point.kind] * n
             return [(x + i, y) for i in range(n)]
     return []
 
@@ -129,9 +150,11 @@ class Scatter(Rows):
     """The points in a pane. Drawing takes some milliseconds: `picture` is for a thread, `show` takes what it made."""
 
     @staticmethod
-    def picture(points: Sequence[Point], at: str, width: int, height: int, graph: str) -> list[Content]:
+    def picture(
+        points: Sequence[Point], at: str, width: int, height: int, graph: str, over: tuple[float, float] | None = None
+    ) -> list[Content]:  # fmt: skip
         """The lines for so many cells: what the glyphs say, then the drawing."""
         kinds = {p.kind for p in points if p.x is not None and p.y is not None}
         lines = [legend(kinds, width, ascii_only=graph == "ascii")]
-        rows = drawn(points, at, width, max(0, height - 1), graph)
+        rows = drawn(points, at, width, max(0, height - 1), graph, over)
         return lines + [Content.assemble(*((text, STYLES[ink]) for text, ink in row)) for row in rows]

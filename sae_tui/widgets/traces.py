@@ -10,23 +10,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from core.curves import COLUMNS, Curves
+from core.curves import COLUMNS, Curves, changes
 from sae_tui.widgets.plots import LETTERS, Plot, Series
-from sae_tui.widgets.scales import reach
+from sae_tui.widgets.scales import number, reach
 
 AXES = {"step": ("step", "count"), "activations": ("tokens", "count"), "elapsed_s": ("time", "time")}
 """The columns to draw over: each one's name for a person, and how its numbers are written."""
 CHARTS = {
     "loss": ("loss", "number", ("loss",)),
+    "terms": ("parts of the loss", "number", ("mse", "sparsity_loss", "aux_loss")),
     "fvu": ("FVU", "number", ("fvu",)),
     "l0": ("L0", "number", ("l0",)),
     "dead": ("dead features", "share", ("dead_share", "dead")),
     "coefficient": ("λ", "number", ("coefficient",)),
-    "cosine": ("max decoder cosine", "number", ("decoder_cosine_max",)),
+    "cosine": ("max cosine", "number", ("decoder_cosine_max",)),
     "lr": ("learning rate", "number", ("lr",)),
     "speed": ("tokens/s", "count", ("activations_per_s",)),
+    "memory": ("memory", "bytes", ("memory_bytes", "gpu_memory_bytes")),
 }
 """Each chart's title, how its numbers are written, and the columns it shows: the first that the file has."""
+PARTS = {"terms": ("error", "sparsity", "auxiliary"), "memory": ("process", "GPU")}
+"""Charts of the run at hand alone, with a curve for each of their columns that is not 0: those columns' names."""
+NOISY = frozenset({"loss", "terms", "fvu", "l0", "speed"})
+"""Charts of figures that vary from batch to batch; the others are exact, and never smoothed."""
+SELDOM = frozenset({"cosine"})
+"""Charts of what is measured now and then, and held between: drawn from one measurement to the next."""
 DENSITY = "density"
 """The chart beside those: how often features fire, which is no curve."""
 WEIGHTS = (0.0, 0.6, 0.9, 0.99)
@@ -45,7 +53,7 @@ class View:
     follow: bool = False
     window: tuple[float, float] | None = None
     """The part of the x axis to show; None: all."""
-    log: frozenset[str] = frozenset({"loss"})
+    log: frozenset[str] = frozenset({"loss", "terms"})
     """Charts with a logarithmic y axis."""
 
     def to_json(self) -> dict[str, Any]:
@@ -103,6 +111,10 @@ class Found:
     """Tokens a second over the last minute trained."""
     last: float = 0.0
     """The newest x."""
+    absent: frozenset[str] = frozenset()
+    """Charts that would say nothing of this run."""
+    drawn: tuple[str, ...] = ()
+    """How all of the charts are drawn, in words."""
 
 
 class Traces:
@@ -128,13 +140,21 @@ class Traces:
         if stamp == self._seen:
             return None
         first = self._curves[runs[0].path]
+        plots = {name: self._plot(name, runs, shown, view, low, high) for name in CHARTS}
         found = Found(
             lines=len(first),
-            plots={name: self._plot(name, runs, shown, view, low, high) for name in CHARTS},
+            plots=plots,
             latest={name: value for name in COLUMNS if (value := first.latest(name)) is not None},
             trends={name: means(first.series("step", _column(name, first))[1], TREND) for name in CHARTS},
             rate=first.rate(RATE_S),
             last=first.latest(view.axis) or 0.0,
+            absent=self._absent(runs, plots),
+            drawn=(
+                f"x = {plots['loss'].x_name}",
+                *((f"EMA {view.weight:g}".replace("0.", "."),) if view.weight else ()),
+                *(("tail",) if view.follow else ()),
+                *((f"1 line in {shown[0].every:.0f}",) if shown[0].every >= 1.5 else ()),
+            ),
         )
         return self._remember(stamp, found)
 
@@ -172,35 +192,55 @@ class Traces:
             before[1].read()
         return before[1]
 
+    def _absent(self, runs: Sequence[Run], plots: Mapping[str, Plot]) -> frozenset[str]:
+        """λ, cosines and memory where none was recorded, parts of a loss of one, the L0 of runs that always have k."""
+        first, aim = self._curves[runs[0].path], runs[0].aim
+        nothing = {name for name in ("coefficient", "cosine", "memory") if not first.has(_column(name, first))}
+        of_one = {"terms"} if len(plots["terms"].series) < 2 else set[str]()
+        l0s = (l0 for run in runs for l0 in self._curves[run.path].series("step", "l0")[1])
+        constant = {"l0"} if aim is not None and all(l0 == aim for l0 in l0s) else set[str]()
+        return frozenset(nothing | of_one | constant)
+
     def _plot(
         self, name: str, runs: Sequence[Run], shown: Sequence[Curves], view: View, low: float, high: float
     ) -> Plot:
-        title, kind, _ = CHARTS[name]
-        column = _column(name, shown[0])
-        x_name, x_kind = AXES[view.axis]
+        title, kind, columns = CHARTS[name]
+        column, (x_name, x_kind) = _column(name, shown[0]), AXES[view.axis]
         title, x_name = (text.replace("tokens", runs[0].unit) for text in (title, x_name))
-        series, gaps = [], 0
+        kind = "count" if column == "dead" else kind
+        if name in PARTS:
+            parts = zip(PARTS[name], columns, strict=True)
+            series = [_series(label, shown[0], name, part, view) for label, part in parts]
+            series = [part for part in series if any(y > 0 for y in part.ys)]
+        else:
+            # What is seldom measured has no more detail than the whole, and no first value in a part of it.
+            of_all = [self._curves[run.path] for run in runs] if name in SELDOM else shown
+            series = [
+                _series(run.label, curves, name, _column(name, curves), view)
+                for run, curves in zip(runs, of_all, strict=True)
+            ]
+        several = name in PARTS and len(series) > 1
+        names = tuple(f"{LETTERS[i]} {part.label}" for i, part in enumerate(series)) if several else ()
+        newest = self._curves[runs[0].path].latest(column)
+        gaps = shown[0].gaps(column) + (sum(y <= 0 for y in series[0].ys) if name in view.log and series else 0)
         aim = runs[0].aim if name == "l0" else None
-        for run, curves in zip(runs, shown, strict=True):
-            xs, ys = curves.series(view.axis, _column(name, curves), view.weight)
-            if run is runs[0]:
-                gaps = curves.gaps(column) + (sum(y <= 0 for y in ys) if name in view.log else 0)
-            series.append(Series(run.label, xs, ys))
         notes = (
             *((f"target {aim:g}",) if aim is not None else ()),
-            *(("tail",) if view.follow else ()),
-            *((f"EMA {view.weight:g}".replace("0.", "."),) if view.weight else ()),
-            f"x = {x_name}",
             *((f"{gaps} gap{'s' * (gaps > 1)}",) if gaps else ()),
-            *((f"1 line in {shown[0].every:.0f}",) if shown[0].every >= 1.5 else ()),
         )
         recorded = len(shown[0]) == 0 or shown[0].has(column)
         return Plot(
-            name=title, series=tuple(series), low=low, high=high, x_name=x_name, x_kind=x_kind,
-            y_kind="count" if column == "dead" else kind, log=name in view.log, notes=notes,
-            level=aim,
+            name=title, series=tuple(series), low=low, high=high, x_name=x_name, x_kind=x_kind, y_kind=kind,
+            log=name in view.log, value="" if newest is None or several else number(newest, kind), notes=notes,
+            line=names, level=aim,
             empty="nothing to draw" if recorded else "not recorded in this run",
         )  # fmt: skip
+
+
+def _series(label: str, curves: Curves, name: str, column: str, view: View) -> Series:
+    """A column of some curves as the chart `name` draws it."""
+    xs, ys = curves.series(view.axis, column, view.weight if name in NOISY else 0.0)
+    return Series(label, *(changes(xs, ys) if name in SELDOM else (xs, ys)))
 
 
 def _column(name: str, curves: Curves) -> str:

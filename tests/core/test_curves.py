@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core import curves
-from core.curves import Curves, bucketed, smoothed
+from core.curves import GAP, Curves, bucketed, changes, smoothed
 
 
 def line(step, **values):
@@ -201,6 +201,11 @@ def test_smoothing_passes_over_gaps():
     found = smoothed([1.0, math.nan, 3.0], 0.5)
     assert math.isnan(found[1])
     assert found[2] == pytest.approx(naive([1.0, 3.0], 0.5)[1])
+
+
+def test_a_figure_that_is_held_was_measured_where_it_changes():
+    xs, ys = changes([1, 2, 3, 4, 5, 6], [GAP, 0.4, 0.4, 0.5, GAP, 0.4])
+    assert (list(xs), list(ys)) == ([2, 4, 6], [0.4, 0.5, 0.4])
 
 
 def test_buckets_keep_the_least_and_the_greatest_of_each_column_in_order():

@@ -67,6 +67,7 @@ def compared(names: Sequence[str], hostile: Sequence[str], *, by: str = "directi
         matches.append({
             "one": one, "other": other, "by": by, "tokens": 900 if by == "firing" else 0,
             "documents": 40 if by == "documents" else 0, "alike": 0.7,
+            "warning": f"only 40 {hostile[3]}" if by == "documents" else "",
             "features": 12, "features_back": 12, "matched": pairs, "matched_back": pairs, "mutual": pairs + 1,
             "scores": {"low": 0.0, "high": 1.0, "counts": [*[0] * 40, *range(40)], "counts_back": [1] * 80},
             "pairs": [{"feature": f + i, "other": f + i + 1, "score": 0.95 - f / 10, "way": way(f, i)}

@@ -135,7 +135,7 @@ async def test_each_way_of_matching_is_asked_once_and_its_answer_is_kept(root, w
         assert "on 900 tokens" in text(page, "matches")
         await pilot.press("b")
         await until(lambda: "by documents' r" in title(page, "matches"))
-        assert "on 40 documents" in text(page, "matches")
+        assert "on 40 documents" in text(page, "matches") and "only 40 " in text(page, "matches")
         await pilot.press("b")
         await until(lambda: "by cosine" in title(page, "matches"))
         await pilot.press("b")
@@ -145,6 +145,55 @@ async def test_each_way_of_matching_is_asked_once_and_its_answer_is_kept(root, w
         assert page.copied() == ("feature 0", "0")
         await pilot.press("R")
         await until(lambda: len(verbs.asked) == 4)
+
+
+def beaten(name, fvu, **more):
+    """What `compare NAME --baselines` answers."""
+    rows = [("sae", fvu), ("neurons", 2 * fvu), ("pca", 3 * fvu), ("random", 4 * fvu)]
+    figures = [
+        {"name": one, "fvu": value, "l0": 3.5, "token_entropy": 1.25, "recon_acc": None, **more} for one, value in rows
+    ]
+    return {"sessions": [], "matches": [], "baselines": {name: figures}}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [WIDE, SMALL])
+async def test_what_each_has_to_beat_is_measured_by_a_key_one_after_another_and_told_as_it_comes(
+    root, workbench, verbs, size, monkeypatch
+):
+    verbs.answers |= {
+        "compare alpha --b": beaten("alpha", 0.1), "compare beta --b": RunError(f"no text {HOSTILE[3]}"),
+        "compare gamma --b": beaten("gamma", 0.2, recon_acc=0.9),
+    }  # fmt: skip
+    app = workbench(root)
+    async with app.run_test(size=size) as pilot:
+        page = await opened(pilot)
+        await until(lambda: page._match and page.here == "figures")
+        verbs.waits.clear()
+        await pilot.press("n")
+        await until(lambda: "at its L0" in title(page, "figures") and "esc stops" in title(page, "figures"))
+        verbs.waits.set()
+        await until(lambda: len(page._beaten) == 3 and "esc stops" not in title(page, "figures"))
+        assert [words[1] for words in verbs.asked[1:]] == ["alpha", "beta", "gamma"]
+        await until(lambda: "random directions" in text(page, "figures"))
+        lines = text(page, "figures").splitlines()[1:]
+        said = [[words for words in line.replace("▸", "").replace("█", " ").split() if words != "│"] for line in lines]
+        assert [words[0] for words in said[:9]] == [
+            "alpha", "raw", "principal", "random", "beta", "gamma", "raw", "principal", "random"
+        ]  # fmt: skip
+        assert "0.100" in lines[0] and "0.400" in lines[3] and lines[3].count("█") > lines[0].count("█")
+        assert "0.800" in lines[8] and any("no text" in note.message for note in app._notifications)
+        assert page.command_line().endswith("compare alpha beta gamma --by direction --baselines")
+        modes = []
+        monkeypatch.setattr(app, "open_session", lambda session, mode: modes.append(session.name))
+        await pilot.press("j", "j", "j", "j", "j", "j", "enter")
+        await until(lambda: modes == ["gamma"])
+        await pilot.press("escape")
+        await until(lambda: "token entropy" in text(page, "figures") and "random" not in text(page, "figures"))
+        asked = len(verbs.asked)
+        await pilot.press("n")
+        await until(lambda: "random directions" in text(page, "figures"))
+        assert len(verbs.asked) == asked and app.screen is page  # they are kept
 
 
 @pytest.mark.asyncio
@@ -250,7 +299,8 @@ async def test_studies_draw_clouds_and_the_training(root, workbench, verbs, size
         page.to("steps")
         await until(lambda: "11" in text(page, "steps") and "stability 0.63" in title(page, "steps"))
         assert [series.ys for series in page.query_one("#changes", Chart).plot.series] == [[4.0, 0.0], [1.0, 1.0]]
-        assert "study emergence alpha" in page.command_line()
+        assert "A born, B died" in title(page, "changes") and "of alpha" in title(page, "features")
+        assert app.session.name == "alpha" and "study emergence alpha" in page.command_line()
         assert "nothing to compare" in text(page, "specialist_score")
         assert "halves agree .987" in title(page, "token_entropy")
         page.to("features")

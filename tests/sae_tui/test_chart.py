@@ -121,6 +121,11 @@ def test_limits_are_round_and_hold_the_values():
             assert axis.high >= limits[1] - 1e-6 * abs(limits[1]) - 1e-9
 
 
+def test_a_logarithmic_axis_has_as_many_ticks_as_there_is_room_for():
+    assert logarithmic(18, 55, "number", 11).labels == ("15", "20", "30", "40", "50", "60")
+    assert logarithmic(18, 55, "number", 4).labels == ("20", "50")
+
+
 def test_the_end_of_the_x_axis_moves_by_powers_of_two():
     ends = [reach(step, 4_096) for step in range(1, 4_097)]
     assert sorted(set(ends)) == [2**i for i in range(13)]
@@ -213,6 +218,20 @@ async def test_the_crosshair_reads_all_runs():
         chart.look_at(None)
         await drawn(pilot, chart)
         assert not any("▲" in line for line in app.lines)
+
+
+@pytest.mark.asyncio
+async def test_over_another_axis_the_crosshair_is_at_its_end():
+    app = OneChart(plot())
+    async with app.run_test(size=(70, 20)) as pilot:
+        chart = app.chart
+        await drawn(pilot, chart)
+        chart.look_at(50)
+        chart.show(plot())
+        assert chart.cursor == 50
+        chart.show(plot(Series("demo", [512.0, 1_024.0], [2.0, 1.0]), high=2_048, x_name="tokens", value="1.0"))
+        await drawn(pilot, chart)
+        assert chart.cursor == 1_024 and chart.border_title == "▸ loss 1.0"
 
 
 @pytest.mark.asyncio

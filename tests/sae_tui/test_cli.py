@@ -305,7 +305,6 @@ def test_an_import_measures_and_says_how_that_compares_with_what_the_files_recor
     assert code == 0 and "recorded  L0 24.0" in out and "state     failed (evaluate)" in out
     assert "unloadable is imported but could not be measured, " in err and "`sae-tui evaluate unloadable` tries" in err
     assert cli("import", tmp_path / "out", "--as", "asked", "--then-all", *words)[0] == 2
-    assert cli("import", tmp_path / "out", "--as", "both", "--then-all", "--no-measure")[0] == 2
     for name in ("known", "unloadable", "asked"):
         assert cli("rm", name, "--yes")[0] == 0
 

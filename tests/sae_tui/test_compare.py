@@ -47,7 +47,10 @@ def test_documents_are_what_is_compared_where_they_are_asked_for(root, capsys):
     words = ("compare", "one", "other", "--by", "documents")
     [matches] = json.loads(called(root, capsys, *words, "--json"))["matches"]
     assert (matches["by"], matches["tokens"]) == ("documents", 0) and matches["documents"] > 1
-    assert f"by correlation on {matches['documents']} documents" in called(root, capsys, *words)
+    out = called(root, capsys, *words)
+    assert f"by correlation on {matches['documents']} documents" in out
+    assert matches["documents"] < 50 and matches["warning"] in out and "analyse text of 50 or more" in out
+    assert not json.loads(called(root, capsys, "compare", "one", "other", "--json"))["matches"][0]["warning"]
 
 
 def test_a_feature_is_followed_from_one_to_the_next(root, capsys):

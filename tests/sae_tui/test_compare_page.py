@@ -13,7 +13,7 @@ from sae_tui.screens.runs import RunsPage
 from sae_tui.screens.study import StudyPage
 from sae_tui.widgets.compared import differing, letter
 from sae_tui.widgets.paged_table import PagedTable
-from sae_tui.widgets.scatter import AT, Point, Scatter, drawn
+from sae_tui.widgets.scatter import AT, Point, Scatter, drawn, span
 from tests.sae_tui.conftest import HOSTILE
 from tests.sae_tui.waiting import until
 
@@ -67,6 +67,12 @@ async def test_all_runs_are_points_and_lines_where_none_are_marked(sessions_root
         assert all(part in k16 for part in ("● D", ".400", "16.0", "99.3", "1.0%", ".800"))
         beta = next(line for line in table(app) if "beta" in line)
         assert "+ B" in beta and "~.248" in beta and "31.6" in beta  # of the last batch
+        shutil.copytree(sessions_root / "k16", sessions_root / "begun")
+        for name in ("evaluation.json", "metrics.jsonl"):
+            (sessions_root / "begun" / name).unlink(missing_ok=True)
+        app.tick()
+        await until(lambda: len(page._runs) == 6)
+        await until(lambda: page._table.count == 6 and "begun" in table(app)[6], "what has no figures is last")
         picture = "\n".join(points(app))
         assert "none better in both" in picture and "not evaluated" in picture
         assert "●D" in picture and "○E" in picture and "20" in picture  # the axis
@@ -268,6 +274,29 @@ def test_what_differs_is_told_without_what_is_no_setting_of_the_architecture():
     ]  # fmt: skip
     assert differing([{"sae": {HOSTILE[0]: HOSTILE[3]}}, {"sae": {HOSTILE[0]: [1]}}])[0].isprintable()
     assert differing([config(k=1), config(k=1)]) == ["", ""]
+
+
+def test_a_name_that_several_parts_have_is_told_with_its_part_and_what_all_but_one_share_is_last():
+    def config(k, budget, hook="h"):
+        given = {"sae": {"k": k}, "budget": {"activations": budget}, "model": {"hook": hook}}
+        return {**given, "analysis": {"activations": 5}}
+
+    told = differing([config(8, 1_000), config(16, 3_000), config(32, 1_000, "g"), config(64, 3_000)])
+    assert told == [
+        "k 8 · budget.activations 1,000 · hook h", "k 16 · budget.activations 3,000 · hook h",
+        "k 32 · budget.activations 1,000 · hook g", "k 64 · budget.activations 3,000 · hook h",
+    ]  # fmt: skip
+    assert differing([config(8, 1, "g"), config(8, 2)])[1] == "budget.activations 2 · hook h"
+
+
+def test_both_pictures_have_one_range_and_points_on_one_cell_are_counted():
+    few = [Point("A", 32.0, 0.5), Point("B", 32.0, 0.5), Point("C", 32.0, 0.5)]
+    wide = [*few, Point("D", 256.0, None), Point("E", 512.0, 0.1)]
+    assert span(few) == (32, 32) and span(wide) == (32, 512) and span([]) is None
+    alone = "\n".join("".join(part for part, _ in row) for row in drawn(few, "B", 60, 12, "block", span(wide)))
+    assert "○B+2" in alone and "C" not in alone and "A" not in alone
+    beside = "\n".join("".join(part for part, _ in row) for row in drawn(wide, "B", 60, 12, "block"))
+    assert alone.splitlines()[-1] == beside.splitlines()[-1]
 
 
 def test_letters_go_on_after_z():

@@ -135,6 +135,32 @@ async def test_categories_of_few_texts_have_the_room_that_their_names_take(sessi
 
 
 @pytest.mark.asyncio
+async def test_names_of_categories_take_the_room_there_is_and_the_shades_and_means_are_told(
+    sessions_root, workbench, verbs
+):
+    many = probe(texts=72)
+    names = ("mathematical notation, written", "social media and emoji")
+    categories = tuple(replace(one, name=name) for one, name in zip(many.categories, names, strict=True))
+    keep(sessions_root, texts=many.texts, heat=many.heat, top=many.top, categories=categories)
+    app = workbench(sessions_root, session="beta")
+    async with app.run_test(size=WIDE) as pilot:
+        await until(lambda: app.screen._rows and app.screen.at)
+        app.screen._table.move_to([one.name for one in app.screen._rows].index("alpha"))
+        page = await opened(pilot)
+        assert app.session.name == "alpha"  # which the title bar names
+        await until(lambda: "│" in text(page, "heat"))
+        header, *lines = text(page, "heat").splitlines()
+        assert all(name in header for name in names) and "░▒▓█ quarters of 8.00" in header
+        marks = [i for i, c in enumerate(header) if c == "│"]
+        assert all(line[i] == "│" for line in lines[:3] for i in marks) and marks[1] - marks[0] == 1 + len(names[0])
+        await until(lambda: len(page.query_one("#cell").lines) > 1)
+        assert page.query_one("#cell").lines[1].plain == f"mean {names[0]} 1.00 · {names[1]} 2.00"
+        head = page.query_one("#head").content.plain
+        assert head.startswith("alpha · 72 texts") and head.endswith("strong: above 0.5 × p99")
+        assert title(page, "heat") == "heat map: the 3 most frequent features"
+
+
+@pytest.mark.asyncio
 async def test_enter_opens_the_feature_of_the_cell_or_of_the_row(sessions_root, workbench, verbs, monkeypatch):
     keep(sessions_root)
     app = workbench(sessions_root, session="alpha")

@@ -282,6 +282,12 @@ async def test_enter_opens_the_feature_of_a_cell(sessions_root, workbench):
         await pilot.press("escape", "enter")
         await pilot.pause()
         assert isinstance(app.screen, Reader)
+        assert app.screen.query_one("VerticalScroll").outer_size == (40, 3)  # a word has a small frame
+        await pilot.press("escape")
+        await page.ask("SELECT repeat('word ', 400) AS long")
+        await pilot.press("escape", "enter")
+        await until(lambda: isinstance(app.screen, Reader) and app.screen.query_one("VerticalScroll").outer_size.width)
+        assert app.screen.query_one("VerticalScroll").outer_size.height > 30
 
 
 @pytest.mark.asyncio

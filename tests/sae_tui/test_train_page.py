@@ -3,6 +3,7 @@ import re
 import shlex
 import time
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from core.status import Observed, Status
 from sae_tui.screens.dialogs import Ask
 from sae_tui.screens.log import LogReader
 from sae_tui.screens.train import TrainPage
+from sae_tui.widgets import job
 from sae_tui.widgets.bars import KeyBar
 from sae_tui.widgets.chart import Chart
 from sae_tui.widgets.panes import PANES, Figures
@@ -19,8 +21,8 @@ from sae_tui.widgets.rows import Rows
 from tests.sae_tui.conftest import HOSTILE, step_line
 
 WIDE, SMALL = (160, 45), (80, 24)
-HERE = tuple(pane for pane in PANES if pane not in ("coefficient", "cosine"))
-"""The panes of a run without a penalty."""
+HERE = tuple(pane for pane in PANES if pane not in ("l0", "coefficient", "cosine", "terms", "memory"))
+"""The panes of a run without a penalty that has its k at every step, and of which nothing else was recorded."""
 
 
 async def settled(pilot, page=None):
@@ -121,7 +123,8 @@ async def test_keys_change_how_the_curves_are_seen_and_it_is_remembered(sessions
         raw = list(loss.plot.series[0].ys)
         await pilot.press("L", "m", "m", "w")
         await settled(pilot)
-        assert not loss.plot.log and "EMA .9" in loss.plot.notes and loss.plot.x_name == "tokens"
+        assert not loss.plot.log and loss.plot.x_name == "tokens"
+        assert text(page, "progress").endswith("x = tokens · EMA .9") and not loss.plot.notes
         assert loss.plot.high == 51_200 and list(loss.plot.series[0].ys) != raw
         await pilot.press("w")
         await settled(pilot)
@@ -129,10 +132,11 @@ async def test_keys_change_how_the_curves_are_seen_and_it_is_remembered(sessions
         await pilot.press("w", "m", "m", "right", "L", "f")
         await settled(pilot)
         assert fvu.plot.log and fvu.plot.x_name == "step" and list(loss.plot.series[0].ys) == raw
-        assert (fvu.plot.low, fvu.plot.high) == (75, 100) and "tail" in fvu.plot.notes
+        assert (fvu.plot.low, fvu.plot.high) == (75, 100)
+        assert text(page, "progress").endswith("x = step · tail")
         kept = page.memory()
         assert kept == {
-            "axis": "step", "smoothing": 0.0, "follow": True, "log": ["fvu"], "chart": "fvu", "overlay": False
+            "axis": "step", "smoothing": 0.0, "follow": True, "log": ["fvu", "terms"], "chart": "fvu", "overlay": False
         }  # fmt: skip
         app.remember()
     again = workbench(sessions_root, mode="train", session="alpha")
@@ -143,7 +147,7 @@ async def test_keys_change_how_the_curves_are_seen_and_it_is_remembered(sessions
 
 @pytest.mark.parametrize("foreign", [
     {}, {"axis": 3, "smoothing": "x", "log": {"a": 1}, "chart": ["loss"], "follow": 1},
-    {"axis": "time", "smoothing": 0.5, "log": ["loss", 3, "x"], "chart": "nothing", "overlay": "yes"},
+    {"axis": "time", "smoothing": 0.5, "log": ["loss", "terms", 3, "x"], "chart": "nothing", "overlay": "yes"},
 ])  # fmt: skip
 def test_a_foreign_state_is_the_default(foreign):
     from sae_tui.widgets.traces import View
@@ -156,7 +160,7 @@ async def test_charts_are_chosen_by_arrows_and_brackets_and_zoomed(sessions_root
     app = workbench(sessions_root, mode="train", session="alpha")
     async with app.run_test(size=WIDE) as pilot:
         page = await settled(pilot)
-        for key, at in (("right", "fvu"), ("down", "dead"), ("down", "speed"), ("up", "dead"), ("up", "fvu"),
+        for key, at in (("right", "fvu"), ("down", "dead"), ("down", "lr"), ("up", "dead"), ("up", "fvu"),
                         ("left", "loss"), ("shift+tab", "figures"),
                         ("tab", "loss"), ("right_square_bracket", "fvu"), ("left_square_bracket", "loss")):  # fmt: skip
             await pilot.press(key)
@@ -200,13 +204,14 @@ async def test_one_chart_at_a_time_at_80x24_and_all_of_them_in_reach(sessions_ro
         for _ in HERE:
             seen.append(shown(page))
             assert chart(page).size.width <= 78
+            assert text(page, "progress").endswith(f"{len(seen)} of {len(HERE)} · x = step")
             await pilot.press("right_square_bracket")
             await settled(pilot)
         assert seen == [{pane} for pane in HERE]
         await pilot.press("left_square_bracket")
         await settled(pilot)
         assert "newest step" in figures(page) and "run" in figures(page) and "top lr" in figures(page)  # two columns
-        assert "enter zoom" in page.query_one(KeyBar).content.plain
+        assert "enter zoom  ] next  [ back" in page.query_one(KeyBar).content.plain
         await pilot.resize_terminal(*WIDE)
         await settled(pilot)
         assert shown(page) == set(HERE)
@@ -494,7 +499,7 @@ async def test_a_run_with_a_penalty_shows_its_weight_and_the_target_as_a_line(se
     app = workbench(sessions_root, mode="train", session="beta")
     async with app.run_test(size=WIDE) as pilot:
         page = await settled(pilot)
-        assert shown(page) == {*HERE, "coefficient"} and chart(page, "coefficient").plot.series[0].ys[0] == 2.0
+        assert shown(page) == {*HERE, "l0", "coefficient"} and chart(page, "coefficient").plot.series[0].ys[0] == 2.0
         assert chart(page, "l0").plot.level == 20 and "target 20" in chart(page, "l0").plot.notes
         assert any("╌╌" in line for line in drawn(chart(page, "l0")))
         assert "λ 0.0500" in text(page, "steps") and "target   20" in figures(page)
@@ -517,11 +522,65 @@ async def test_how_alike_directions_are_has_a_chart_where_it_was_measured(sessio
     app = workbench(sessions_root, mode="train", session="beta")
     async with app.run_test(size=WIDE) as pilot:
         page = await settled(pilot)
-        assert shown(page) == {*HERE, "cosine"} and set(chart(page, "cosine").plot.series[0].ys) == {0.4, 0.75}
+        series = chart(page, "cosine").plot.series[0]  # points where it was measured, not what is held between
+        assert shown(page) == {*HERE, "cosine"} and (list(series.xs), list(series.ys)) == ([1, 30], [0.4, 0.75])
+        assert chart(page, "cosine").border_title == "max cosine 0.7500"
         assert re.search(r"mean cosine +[−-]0\.002", figures(page))
-        await pilot.press("down", "right", "right")
+        lr, loss = list(chart(page, "lr").plot.series[0].ys), list(chart(page).plot.series[0].ys)
+        await pilot.press("down", "right", "m")
         await settled(pilot)
-        assert page._panes.current == "cosine"
+        assert page._panes.current == "cosine" and list(chart(page, "cosine").plot.series[0].ys) == [0.4, 0.75]
+        assert list(chart(page, "lr").plot.series[0].ys) == lr and list(chart(page).plot.series[0].ys) != loss
+
+
+@pytest.mark.asyncio
+async def test_parts_of_the_loss_and_the_memory_are_curves_where_there_are_some(sessions_root, workbench):
+    beta = Session(sessions_root / "beta")
+    beta.metrics_path.write_text("")
+    more = {"sparsity_loss": 2.0, "memory_bytes": 1_300_000_000, "gpu_memory_bytes": None}
+    add(beta, *({**step_line(i, 100), **more} for i in range(1, 41)))
+    app = workbench(sessions_root, mode="train", session="beta")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await settled(pilot)
+        terms, memory = chart(page, "terms"), chart(page, "memory")
+        assert shown(page) == {*HERE, "terms", "memory"}
+        assert [part.label for part in terms.plot.series] == ["error", "sparsity"] and terms.plot.log
+        assert drawn(terms)[0].startswith(" A error · B sparsity")
+        assert memory.border_title == "memory 1.30 GB" and len(memory.plot.series) == 1
+        add(beta, {**step_line(41, 100), **more, "aux_loss": 0.5, "gpu_memory_bytes": 3e9})
+        page.clock()
+        await settled(pilot)
+        assert len(page._found.plots["terms"].series) == 3
+        assert page._found.plots["memory"].line == ("A process", "B GPU")
+
+
+@pytest.mark.asyncio
+async def test_a_panel_that_is_too_long_is_scrolled(sessions_root, workbench):
+    app = workbench(sessions_root, mode="train", session="alpha")
+    async with app.run_test(size=(80, 18)) as pilot:
+        page = await settled(pilot)
+        panel = page.query_one(Figures)
+        await pilot.press("left")
+        await settled(pilot)
+        said = panel.border_subtitle
+        assert page._panes.current == "figures" and re.fullmatch(r"↓ \d+ more", said) and "top lr" not in figures(page)
+        await pilot.press("enter", *["down"] * 30)
+        await settled(pilot)
+        assert panel.border_subtitle in ("↑", None) and "top lr" in figures(page)
+        await pilot.press("escape", *["up"] * 30)
+        await settled(pilot)
+        assert panel.border_subtitle == said
+
+
+@pytest.mark.parametrize(("status", "saved", "said"), [
+    ({"job": "train", "phase": "loading smollm2", "done": 86}, {}, "No step was made yet: there is nothing to keep."),
+    ({"job": "train", "phase": "loading smollm2", "done": 86}, {1_200: 0.0}, "Checkpoint 1,200 is kept."),
+    ({"job": "train", "phase": "training", "done": 512}, {}, "A checkpoint is written first."),
+    ({"job": "train", "phase": "saving", "step": 9}, {}, "A checkpoint is written first."),
+    ({"job": "analyze", "done": 512}, {1_200: 0.0}, "What it has done so far is not kept."),
+])  # fmt: skip
+def test_what_a_job_that_is_stopped_leaves(status, saved, said):
+    assert job.kept(SimpleNamespace(status=Status(**status)), saved) == said
 
 
 @pytest.mark.asyncio

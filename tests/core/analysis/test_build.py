@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from core.analysis import build
@@ -74,20 +74,14 @@ def naive_features(case, strong="0.5x"):
             if any(case.categories):
                 row["category_entropy"] = entropy([case.categories[d] for d in case.doc[at]])
         row |= {"decoder_norm": 1.0, "encoder_norm": 2.0, "bias": np.float32(-f / 10), "threshold": None}
-        row |= {"birth": None, "death": None, "stability": None, "cluster": CLUSTERS[f], "x": f / 2, "y": -f / 2}
+        row |= {"cluster": CLUSTERS[f], "x": f / 2, "y": -f / 2}
         rows.append(row)
     return rows
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    seed=st.integers(0, 2**32 - 1), categories=st.booleans(), dead=st.sampled_from([False, False, False, True]),
-    strong=st.sampled_from(["0.5x", "1x", "3", "0.25"]),
-)  # fmt: skip
-def test_every_statistic_of_a_feature_equals_a_naive_count(make_case, seed, categories, dead, strong):
-    case = make_case(seed, name=f"h{seed}-{categories}-{dead}-{strong}", categories=categories, dead=dead)
-    case.build(strong=strong)
-    found = table(case, "FROM features")
+def check_features(case, strong):
+    """All that is said of a feature, but for its life in training."""
+    found = table(case, "SELECT * EXCLUDE (birth, death, stability) FROM features")
     assert [r["feature"] for r in found] == list(range(N_FEATURES))
     for row, expected in zip(found, naive_features(case, strong), strict=True):
         assert row.keys() == expected.keys()
@@ -115,15 +109,13 @@ def test_a_corpus_without_categories_has_no_specialists(make_case):
     assert table(case, "FROM feature_categories") == []
 
 
-@pytest.mark.parametrize("strong", ["0.5x", "0.9x", "5.0", "1000"])
-def test_categories_are_counted_as_their_definitions_read(make_case, strong):
-    case = make_case(1)
-    case.build(strong=strong)
+def check_categories(case, strong):
+    """Counts of each category, and who is a specialist of one."""
     found = {(r["feature"], r["category"]): r for r in table(case, "FROM feature_categories")}
     category = np.array([case.categories[d] for d in case.doc])
     expected = set()
     for f in range(N_FEATURES):
-        for name in set(case.categories):
+        for name in set(case.categories) - {""}:
             values = case.code[(category == name) & (case.code[:, f] > 0), f].astype(np.float64)
             if len(values):
                 expected.add((f, name))
@@ -135,10 +127,19 @@ def test_categories_are_counted_as_their_definitions_read(make_case, strong):
     assert found.keys() == expected
     scores = [(r["specialist_category"], r["specialist_score"]) for r in table(case, "FROM features")]
     assert scores == [(r["specialist_category"], r["specialist_score"]) for r in naive_features(case, strong)]
-    assert strong != "1000" or set(scores) == {(None, None)}
 
 
-def test_what_fires_together_equals_a_naive_count(case):
+@pytest.mark.parametrize("strong", ["0.5x", "0.9x", "5.0", "1000"])
+def test_categories_are_counted_as_their_definitions_read(make_case, strong):
+    case = make_case(1)
+    case.build(strong=strong)
+    check_categories(case, strong)
+    scores = {r["specialist_score"] for r in table(case, "FROM features")}
+    assert (scores == {None}) == (strong == "1000")
+
+
+def check_coactivations(case):
+    """Pairs, by their Jaccard index."""
     rows = table(case, "FROM coactivations")
     fires = case.code[case.counted] > 0
     values = case.code[case.counted].astype(np.float64)
@@ -186,6 +187,41 @@ def test_what_was_written_of_the_weights_is_kept_as_it_is(case):
     ]
 
 
+SNAPSHOTS = pa.schema([
+    *((k, pa.int32()) for k in ("step", "feature")),
+    *((k, pa.float32()) for k in ("density", "mean", "drift", "drift_final", "jaccard")),
+])  # fmt: skip
+
+
+def random_snapshots(case, seed, n):
+    """Write `n` snapshots in which features come and go, without a value here and there; returns their rows."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        {
+            "step": 10 * i + 1, "feature": f, "density": max(0, rng.integers(-4, 5)) / 8,
+            **{k: None if rng.random() < 0.3 else rng.integers(0, 9) / 8 for k in SNAPSHOTS.names[3:]},
+        }
+        for i in range(n) for f in range(N_FEATURES)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows, SNAPSHOTS), case.session.snapshots_path)
+    return rows
+
+
+def check_lives(case, rows):
+    """The snapshots as they were written, and birth, death and stability of each feature."""
+    assert table(case, "FROM snapshots ORDER BY step, feature") == rows
+    steps = sorted({r["step"] for r in rows})
+    for f, found in enumerate(table(case, "SELECT birth, death, stability FROM features ORDER BY feature")):
+        mine = [r for r in rows if r["feature"] == f]
+        active = [steps.index(r["step"]) for r in mine if r["density"] > 0]
+        jaccards = [r["jaccard"] for r in mine if active and r["jaccard"] is not None]
+        assert found == {
+            "birth": steps[active[0]] if active else None,
+            "death": steps[active[-1] + 1] if active and active[-1] + 1 < len(steps) else None,
+            "stability": pytest.approx(np.mean(jaccards)) if jaccards else None,
+        }
+
+
 def test_snapshots_of_the_training_tell_when_each_feature_lived(case):
     assert table(case, "FROM snapshots") == []
     lives = {0: "0000", 1: "1111", 2: "0110", 3: "1010", 4: "0001", 5: "1000"}
@@ -197,8 +233,7 @@ def test_snapshots_of_the_training_tell_when_each_feature_lived(case):
         }
         for i, step in enumerate((1, 10, 20, 25)) for f in range(N_FEATURES)
     ]  # fmt: skip
-    schema = pa.schema([(k, pa.int32() if k in ("step", "feature") else pa.float32()) for k in rows[0]])
-    pq.write_table(pa.Table.from_pylist(rows, schema), case.session.snapshots_path)
+    pq.write_table(pa.Table.from_pylist(rows, SNAPSHOTS), case.session.snapshots_path)
     before = table(case, "SELECT * EXCLUDE (birth, death, stability) FROM features")
     case.build()
     assert table(case, "FROM snapshots ORDER BY step, feature") == rows
@@ -209,7 +244,7 @@ def test_snapshots_of_the_training_tell_when_each_feature_lived(case):
     stable = [r["stability"] for r in table(case, "SELECT stability FROM features LIMIT 7")]
     assert stable == [None, 1 / 8, None, 3 / 8, 4 / 8, 5 / 8, None]  # of one that never fired there is none
     assert table(case, "SELECT * EXCLUDE (birth, death, stability) FROM features") == before
-    old = pa.Table.from_pylist(rows, schema).drop_columns("jaccard")  # as of a training before it was measured
+    old = pa.Table.from_pylist(rows, SNAPSHOTS).drop_columns("jaccard")  # as of a training before it was measured
     pq.write_table(old, case.session.snapshots_path)
     case.build()
     assert table(case, "SELECT birth, stability FROM features LIMIT 2 OFFSET 1") == [
@@ -218,7 +253,8 @@ def test_snapshots_of_the_training_tell_when_each_feature_lived(case):
     assert {r["jaccard"] for r in table(case, "FROM snapshots")} == {None}
 
 
-def test_activations_lie_sorted_by_feature_then_strength_then_place(case):
+def check_activations(case):
+    """Sorted by feature, then strength, then place."""
     found = [tuple(r.values()) for r in table(case, "FROM activations")]
     rows, features = np.nonzero(case.code)
     assert found == sorted(
@@ -227,7 +263,8 @@ def test_activations_lie_sorted_by_feature_then_strength_then_place(case):
     )
 
 
-def test_top_examples_are_the_strongest_place_of_each_block(case):
+def check_top_examples(case):
+    """Band 0: the strongest place of each block."""
     found = table(case, "FROM examples WHERE band = 0")
     for f in range(N_FEATURES):
         at = np.flatnonzero(case.code[:, f])
@@ -240,18 +277,17 @@ def test_top_examples_are_the_strongest_place_of_each_block(case):
         assert [r["rank"] for r in found if r["feature"] == f] == list(range(len(mine)))
 
 
-def test_bands_hold_as_many_blocks_as_they_may_from_equal_intervals_of_value(make_case):
-    case = make_case()
-    case.build(bands=3, band_examples=4)
+def check_bands(case, bands, band_examples):
+    """As many blocks as there may be, from equal intervals of value."""
     found = table(case, "FROM examples WHERE band > 0")
     for f in range(N_FEATURES):
         top = float(case.code[:, f].max())
-        for band in (1, 2, 3):
-            low, high = top * (3 - band) / 3, top * (4 - band) / 3
+        for band in range(1, bands + 1):
+            low, high = top * (bands - band) / bands, top * (bands + 1 - band) / bands
             inside = np.flatnonzero((case.code[:, f] > low) & (case.code[:, f] <= high)) if top else []
             mine = [r for r in found if (r["feature"], r["band"]) == (f, band)]
             blocks = [case.block[r["token_idx"]] for r in mine]
-            assert len(mine) == min(4, len({case.block[t] for t in inside}))
+            assert len(mine) == min(band_examples, len({case.block[t] for t in inside}))
             assert len(set(blocks)) == len(blocks)
             assert {r["token_idx"] for r in mine} <= set(inside)
             assert [r["value"] for r in mine] == sorted((r["value"] for r in mine), reverse=True)
@@ -281,7 +317,8 @@ def test_no_bands_can_be_asked_for(make_case):
     assert {r["band"] for r in table(case, "FROM examples")} == {0}
 
 
-def test_histograms_count_what_lies_in_each_bin_and_sum_to_n(case):
+def check_histogram(case):
+    """What lies in each bin; they sum to n."""
     found = table(case, "FROM histogram")
     for f, row in enumerate(table(case, "FROM features")):
         bins = [r for r in found if r["feature"] == f]
@@ -294,7 +331,8 @@ def test_histograms_count_what_lies_in_each_bin_and_sum_to_n(case):
             assert (bins[0]["lo"], bins[-1]["hi"]) == (0.0, row["max"])
 
 
-def test_feature_tokens_count_tokens_and_compare_with_their_share(case):
+def check_feature_tokens(case):
+    """Tokens by count, and their share in the text."""
     found = table(case, "FROM feature_tokens")
     for f in range(N_FEATURES):
         at = np.flatnonzero(case.code[:, f])
@@ -310,6 +348,29 @@ def test_feature_tokens_count_tokens_and_compare_with_their_share(case):
         mine = [tuple(r.values())[1:] for r in found if r["feature"] == f]
         assert [m[:3] for m in mine] == [e[:3] for e in expected]
         assert np.allclose([m[3:] for m in mine], [e[3:] for e in expected])
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32 - 1), categories=st.booleans(), dead=st.sampled_from([False, False, False, True]),
+    strong=st.sampled_from(["0.5x", "1x", "3", "0.25"]), bands=st.integers(1, 4), snapshots=st.integers(0, 5),
+)  # fmt: skip
+@example(seed=0, categories=True, dead=False, strong="0.5x", bands=3, snapshots=4)
+@example(seed=0, categories=True, dead=True, strong="0.5x", bands=3, snapshots=1)
+def test_every_statistic_equals_a_naive_count(make_case, seed, categories, dead, strong, bands, snapshots):
+    name = f"h{seed}-{categories}-{dead}-{strong}-{bands}-{snapshots}"
+    case = make_case(seed, name=name, categories=categories, dead=dead)
+    rows = random_snapshots(case, seed, snapshots)
+    case.build(strong=strong, bands=bands, band_examples=4)
+    check_features(case, strong)
+    check_activations(case)
+    check_top_examples(case)
+    check_bands(case, bands, 4)
+    check_histogram(case)
+    check_feature_tokens(case)
+    check_categories(case, strong)
+    check_coactivations(case)
+    check_lives(case, rows)
 
 
 def test_only_as_many_tokens_are_kept_as_asked_for(make_case):

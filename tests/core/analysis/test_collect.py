@@ -206,9 +206,12 @@ def tables(session):
         return {name: connection.execute(f"FROM {name}").fetchall() for name in names}
 
 
+@pytest.mark.parametrize("shard_rows", [7, 2**21])
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 6, 9])
-def test_an_analysis_that_ended_midway_goes_on_and_gives_the_same_database(session, sae, monkeypatch, tmp_path, after):
-    monkeypatch.setattr(collect, "SHARD_ROWS", 7)
+def test_an_analysis_that_ended_midway_goes_on_and_gives_the_same_database(
+    session, sae, monkeypatch, tmp_path, after, shard_rows
+):  # fmt: skip
+    monkeypatch.setattr(collect, "SHARD_ROWS", shard_rows)
     whole = Session(tmp_path / "whole")
     whole.path.mkdir()
     list(collect.run(ToyModel(), sae, lambda: DOCUMENTS, whole, settings()))
@@ -226,15 +229,17 @@ def test_an_analysis_that_ended_midway_goes_on_and_gives_the_same_database(sessi
     list(build.build(session, {}, settings().analysis))
     assert tables(session) == tables(whole)
     told = [r.message for r in again if isinstance(r, Notice) and "goes on after" in r.message]
-    assert bool(told) == (after in (2, 3))  # a shard was written, and not yet all of them
-    assert sum(reads) <= 6 + 2  # of the six blocks only those since the last shard are read again
+    assert bool(told) == (after in (1, 2, 3))  # some was read, and not yet all
+    assert sum(reads) == 6  # of the six blocks none is read again
 
 
-@pytest.mark.parametrize("records", [2, 3, 5, 7])
+@pytest.mark.parametrize(("records", "shard"), [
+    (2, ("ROWS", 7)), (3, ("ROWS", 7)), (5, ("ROWS", 7)), (7, ("ROWS", 7)), (2, ("S", 0.0)),
+])  # fmt: skip
 def test_killed_after_every_few_records_it_ends_with_the_same_database(
-    session, sae, monkeypatch, tmp_path, records
+    session, sae, monkeypatch, tmp_path, records, shard
 ):  # fmt: skip
-    monkeypatch.setattr(collect, "SHARD_ROWS", 7)
+    monkeypatch.setattr(collect, f"SHARD_{shard[0]}", shard[1])
     whole = Session(tmp_path / "whole")
     whole.path.mkdir()
 
@@ -261,6 +266,16 @@ def test_killed_after_every_few_records_it_ends_with_the_same_database(
         assert deaths < 40
     assert deaths >= 2
     assert tables(session) == tables(whole)
+
+
+def test_a_shard_is_written_after_its_time_and_what_follows_a_kill_goes_on_from_there(session, sae, monkeypatch):
+    monkeypatch.setattr(collect, "SHARD_S", 0.0)
+    generator = collect.run(ToyModel(), sae, lambda: DOCUMENTS, session, settings())
+    [next(generator) for _ in range(2)]
+    assert len(read(session, "tokens-*")["token_idx"]) == 16  # two blocks: of one batch, and not of the next
+    assert '"read": 13' in (session.activations_dir / collect.PLACE).read_text()
+    generator.close()
+    assert '"shards": 2' in (session.activations_dir / collect.PLACE).read_text()
 
 
 @pytest.mark.parametrize(

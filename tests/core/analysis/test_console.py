@@ -1,5 +1,6 @@
 """The console: what it lists, how it stops, what it makes of a text."""
 
+import resource
 import threading
 import time
 
@@ -72,28 +73,59 @@ def test_a_query_is_stopped_while_it_runs_and_the_next_one_is_answered(console, 
         thread.start()
         time.sleep(wait)
         began = time.monotonic()
-        while not console.stop(0.3):
-            pass
+        console.stop()
         thread.join(2)
         assert not thread.is_alive() and time.monotonic() - began < 1
         assert isinstance(ended[0], QueryError) or wait == 0
         assert console.ask([analysed], "SELECT 1", 1).rows == [(1,)]
 
 
-def test_a_query_that_does_not_hear_is_let_go_of(console, analysed, monkeypatch):
+@pytest.mark.parametrize("sql", [
+    "SELECT repeat('x', 3000000000)",
+    "SELECT sum(length(repeat(repeat('x', 1000), 3000 + range::INTEGER % 2))) FROM range(2048)",
+])  # fmt: skip
+def test_a_query_whose_values_alone_pass_the_memory_is_refused_and_the_next_one_is_answered(console, analysed, sql):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(QueryError, match="more memory than it may use"):
+        console.ask([analysed], sql, 1)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 500_000  # KiB
+    assert console.ask([analysed], "SELECT 1", 1).rows == [(1,)]
+
+
+def test_an_answer_too_large_to_hold_is_refused(console, analysed):
+    with pytest.raises(QueryError, match="the answer has 100 MB"):
+        console.ask([analysed], "SELECT repeat(repeat('x', 100000), 1000)", 1)
+
+
+def test_a_query_deaf_to_an_interrupt_is_stopped_within_0_3_s(console, analysed):
     console.ask([analysed], "SELECT 1", 1)
-    deaf = console._store
-    monkeypatch.setattr(type(deaf), "interrupt", lambda self: None)
-    thread = threading.Thread(
-        target=lambda: console.ask([analysed], "SELECT sum(a.range * b.range) FROM range(20000) a, range(4000) b", 1)
-    )
+    deaf = "SELECT bitstring('1', 2000000000) IS NULL"
+    told = []
+
+    def ask():
+        try:
+            console.ask([analysed], deaf, 1)
+        except QueryError as error:
+            told.append(error.message)
+
+    thread = threading.Thread(target=ask)
     thread.start()
-    time.sleep(0.05)
-    assert thread.is_alive() and not console.stop(0.02)
-    assert console.ask([analysed], "SELECT 2", 1).rows == [(2,)]
-    assert console._store is not deaf
-    thread.join(10)
-    assert not thread.is_alive()
+    time.sleep(0.5)
+    assert thread.is_alive()
+    began = time.monotonic()
+    console.stop()
+    assert time.monotonic() - began < 0.3
+    thread.join(1)
+    assert told == ["the query was interrupted"]
+
+
+def test_its_process_ends_with_whoever_asked(analysed):
+    console = Console()
+    console.ask([analysed], "SELECT 1", 1)
+    process = console._process
+    process.stdin.close()
+    assert process.wait(5) == 0
+    process.stdout.close()
 
 
 def test_labels_given_in_between_are_seen(console, analysed):

@@ -1,16 +1,20 @@
 """Weights & Biases and TensorBoard: what a training really leaves in their files, beside `metrics.jsonl`."""
 
 import importlib.util
+import io
 import json
 import struct
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto import wandb_internal_pb2
 
 from core import config, flow
+from core.analysis.connection import connected
 from core.errors import ConfigError
 from core.records import Notice, StepReport
 from core.training import logbooks
@@ -170,6 +174,30 @@ def test_an_evaluation_adds_its_figures_and_how_densities_are_spread(tmp_path, t
     assert drawn.histogram_value.num == len(log) and drawn.histogram_value.min == pytest.approx(log.min())
 
 
+def test_an_analysis_adds_pictures_of_all_features_and_a_table(tmp_path, toy_values):
+    session = session_with(tmp_path, toy_values, logging=BOTH)
+    list(flow.train(session))
+    assert not any("takes nothing more" in m for m in messages(flow.analyze(session)))
+    with connected([session]) as connection:
+        peaks = [p for (p,) in connection.execute("SELECT max FROM features ORDER BY feature").fetchall()]
+        alive = connection.execute("SELECT count(*) FROM features WHERE NOT dead").fetchall()[0][0]
+    *_, (_, history, summary) = wandb_runs(session)
+    assert not history and summary["features/table"]["nrows"] == alive
+    for name in ("features/strength", "features/map"):
+        [file] = session.wandb_dir.rglob(Path(summary[name]["path"]).name)
+        [drawn] = events(session).Images(name)
+        kept, shown = (np.asarray(Image.open(source)) for source in (file, io.BytesIO(drawn.encoded_image_string)))
+        assert (kept == shown).all() and kept.any() and drawn.step == 24
+        if name == "features/strength":  # 96 features in rows of 10, 26 pixels each
+            found = kept[13::26, 13::26, 0].ravel()[:96] / 255
+            assert kept.shape == (260, 260, 3)
+            np.testing.assert_allclose(
+                found, np.array([p or 0 for p in peaks]) / max(p or 0 for p in peaks), atol=0.005
+            )
+    [table] = events(session).Tensors("features/table/text_summary")
+    assert table.tensor_proto.string_val[0].decode().count("\n") == alive + 1
+
+
 def test_nothing_is_written_that_is_not_switched_on(tmp_path, toy_values):
     session = session_with(tmp_path, toy_values)
     list(flow.train(session))
@@ -203,6 +231,8 @@ def test_a_logbook_that_fails_is_said_once_and_training_goes_on(tmp_path, toy_va
     written = []
 
     class Full:
+        url = "https://example.org/run"
+
         def __init__(self, *_):
             pass
 
@@ -221,6 +251,7 @@ def test_a_logbook_that_fails_is_said_once_and_training_goes_on(tmp_path, toy_va
     monkeypatch.setattr(logbooks, "WeightsAndBiases", unreachable)
     session = session_with(tmp_path, toy_values, logging=BOTH)
     records = list(flow.train(session))
+    assert "TensorBoard shows it at https://example.org/run" in messages(records)
     said = [m for m in messages(records) if "takes nothing more" in m]
     assert len(said) == 2 and "Weights & Biases" in said[0] and "(no such host)" in said[0] and "\n" not in said[0]
     assert "TensorBoard" in said[1] and "No space left on device" in said[1] and written == [1, 2]

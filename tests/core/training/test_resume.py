@@ -21,7 +21,7 @@ from core.sae import files
 from core.training import checkpoint, loop
 from tests.core.test_flow import session_with
 
-TIMES = ("elapsed_s", "activations_per_s")
+TIMES = ("elapsed_s", "activations_per_s", "memory_bytes")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,125 @@
+"""A person's queries, answered in a process of their own whose memory is bounded: `python -m core.analysis.answering`.
+
+DuckDB's limit leaves out what a function makes of one row, as `repeat('x', 3000000000)` does, and is deaf meanwhile. So
+the bound is the system's, and to stop a query is to kill its process, which `console` does. A request is a pickle on
+standard input, (folders of sessions, SQL, limit); its answer, a Result or a QueryError, one on standard output.
+"""
+
+import contextlib
+import math
+import os
+import pickle
+import queue
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core import child
+from core.errors import QueryError
+from core.session import Session
+
+if TYPE_CHECKING:
+    from core.analysis.store import Result, Store
+
+BESIDE_BYTES = 1_000_000_000
+"""What the process may take beside DuckDB's own limit: the program, the rows of an answer, values DuckDB forgets."""
+ANSWER_BYTES = 64_000_000
+"""Of an answer: whoever asked holds it too."""
+
+
+class Opened:
+    """A store of the sessions asked for last, opened anew where a database or labels have changed since."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._key: object = None
+        self._store: "Store | None" = None
+
+    def get(self, sessions: Sequence[Session]) -> "Store":
+        """The store; its user may not close it. Raises QueryError."""
+        from core.analysis.store import Store  # here: DuckDB takes as long to import as a first frame may
+
+        key = tuple((str(s.path), _stamp(s.database_path), _stamp(s.labels_path)) for s in sessions)
+        with self._lock:
+            if self._store is None or key != self._key:
+                self._store, self._key = Store.open(sessions), key
+            return self._store
+
+    def forget(self) -> "Store | None":
+        """Hold no store any more; returns the one there was."""
+        with self._lock:
+            store, self._store, self._key = self._store, None, None
+        return store
+
+
+def start() -> "subprocess.Popen[bytes]":
+    """The process; `end` it after it was killed or its input was closed."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "core.analysis.answering"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, start_new_session=True, env=child.environment(),
+    )  # fmt: skip
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a process that ends, and close its pipes."""
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):  # what was not yet sent
+            if pipe is not None:
+                pipe.close()
+
+
+def main() -> None:
+    """Answer until standard input ends: then whoever asked has gone, and a query that runs is of no use."""
+    from core.analysis.connection import memory_bytes
+
+    bound = memory_bytes() + BESIDE_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
+    requests: queue.SimpleQueue[tuple[list[str], str, int]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    opened = Opened()
+    while True:
+        paths, sql, limit = requests.get()
+        answer: "Result | QueryError"
+        try:
+            answer = opened.get([Session(Path(path)) for path in paths]).query(sql, limit, value=_exact)
+        except QueryError as error:
+            answer = error
+        text = pickle.dumps(answer)
+        if len(text) > ANSWER_BYTES:
+            text = pickle.dumps(
+                QueryError(f"the answer has {len(text) / 1e6:,.0f} MB", hint="ask for fewer rows or shorter values")
+            )
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+
+
+def _listen(requests: "queue.SimpleQueue[tuple[list[str], str, int]]") -> None:
+    while True:
+        try:
+            requests.put(pickle.load(sys.stdin.buffer))
+        except EOFError:
+            os._exit(0)
+
+
+def _exact(value: Any) -> Any:
+    """A value of DuckDB's, numbers that are none among them."""
+    from core.analysis.store import plain
+
+    return value if isinstance(value, float) and not math.isfinite(value) else plain(value)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+if __name__ == "__main__":
+    main()
