@@ -28,7 +28,8 @@ MAY_CHANGE = ("device", "strict", "budget", "evaluation", "analysis", "logging")
 """Fields at the top, and parts, that may be others in a training that goes on."""
 SCHEDULE = (
     "lr", "warmup_steps", "decay", "decay_share", "lr_floor", "precision", "resample_every_steps",
-    "dead_after_activations", "log_every_steps", "snapshot_every_steps", "checkpoint_minutes", "keep_state",
+    "dead_after_activations", "log_every_steps", "snapshot_every_steps", "checkpoint_minutes", "keep_checkpoints",
+    "keep_state",
 )  # fmt: skip
 """Of `training`."""
 

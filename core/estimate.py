@@ -148,12 +148,13 @@ def cost(config: RunConfig, known: ModelFacts | ImageFacts | None, speed: Speed 
         lines = METRICS_LINE * (config.steps / training.log_every_steps)
         every = training.snapshot_every_steps
         snapshots = d_sae * (config.steps // every + 2) if every else 0
-        disk = (1 + CHECKPOINTS) * weights + lines + rows + SNAPSHOT_ROW * snapshots
+        disk = (1 + training.keep_checkpoints) * weights + lines + rows + SNAPSHOT_ROW * snapshots
         disk += STATE * weights if training.keep_state else 0
         analysed = disk + SHARD_ROW * entries
         # A third checkpoint is written before the oldest goes: weights as they are used and as they are trained, two
         # moments, and the buffer.
         peak = lines + (1 + CHECKPOINTS) * (4 * weights + FLOAT * buffer * d_in)
+        peak += (training.keep_checkpoints - CHECKPOINTS) * weights
         peak += snapshots * (2 * d_in + SNAPSHOT_BITS)
         peak = max(analysed, peak)
         disk = analysed if analysis.keep_activations else disk

@@ -350,6 +350,11 @@ class TrainingConfig(Part):
         "as long as a step on 2,048 activations, and until the end 2 bytes a weight of the decoder and 512 a feature; "
         "0: none",
     )
+    keep_checkpoints: int = Field(
+        default=2, ge=2,
+        description="how many of the newest checkpoints stay, of all but two the weights alone: `sae-tui import "
+        "NAME@STEP` makes a session of one",
+    )  # fmt: skip
     keep_state: bool = Field(
         default=True,
         description="keep what a finished training could go on from under a larger budget, as `sae-tui clone "

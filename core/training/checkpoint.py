@@ -36,7 +36,7 @@ TENSORS_NAME = "training.safetensors"
 PARTS_DIR = ".parts"
 """Where other processes leave what belongs into the checkpoint that the first is about to write."""
 KEPT = 2
-"""Checkpoints kept: the newest, and one to fall back on where the disk gives the newest back torn."""
+"""Checkpoints kept whole: the newest, and one to fall back on where the disk gives the newest back torn."""
 LIBRARIES = ("sae-tui", "torch", "transformers", "transformer-lens", "tokenizers")
 """Packages whose versions the bits of a training depend on."""
 
@@ -52,8 +52,10 @@ class Checkpoint(NamedTuple):
     """As `surroundings` were when it was written."""
 
 
-def save(session: Session, step: int, sae: SAE, parts: dict[str, State], metadata: dict[str, Any]) -> None:
-    """Write the checkpoint of `step`, and remove what is older than the last KEPT.
+def save(
+    session: Session, step: int, sae: SAE, parts: dict[str, State], metadata: dict[str, Any], *, keep: int = KEPT
+) -> None:
+    """Write the checkpoint of `step`; of those older than the last KEPT only the weights stay, of `keep` in all.
 
     `sae` takes raw activations; `metadata` is as `files.save` takes it. Raises OSError, and leaves the
     older checkpoints as they are, where it cannot be written.
@@ -73,8 +75,8 @@ def save(session: Session, step: int, sae: SAE, parts: dict[str, State], metadat
         for rank in range(1, _world(parts)):
             (waiting / _data_name(rank)).replace(beside / _data_name(rank))
     shutil.rmtree(waiting, ignore_errors=True)
-    for old in session.checkpoint_steps()[KEPT:]:
-        shutil.rmtree(session.checkpoints_dir / str(old), ignore_errors=True)
+    forget(session, session.checkpoint_steps()[keep:])
+    forget_states(session, keep=KEPT)
 
 
 def save_data(session: Session, rank: int, state: State) -> None:
@@ -143,7 +145,7 @@ def forget_states(session: Session, *, keep: int) -> None:
 
 
 def forget(session: Session, steps: list[int]) -> None:
-    """Remove checkpoints: torn ones, whose steps come again."""
+    """Remove checkpoints."""
     for step in steps:
         shutil.rmtree(session.checkpoints_dir / str(step), ignore_errors=True)
 

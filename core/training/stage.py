@@ -76,7 +76,7 @@ def trained(
         trained, done, made = state["activations"], step, sae
         parts = keep.parts(session, among, state, batches)
         taken.flush()
-        checkpoint.save(session, step, sae, parts, _metadata(config, trained))
+        checkpoint.save(session, step, sae, parts, _metadata(config, trained), keep=config.training.keep_checkpoints)
 
     unwritten: list[StepReport] = []
     yield from books.open(session, config, done)

@@ -199,6 +199,17 @@ def test_other_versions_and_another_corpus_are_told(tmp_path, small, load):
     assert session.finished
 
 
+def test_of_older_checkpoints_the_weights_stay_where_more_are_asked_for(tmp_path, small, load):
+    session = session_with(tmp_path, {**small, "training": {**small["training"], "keep_checkpoints": 4}})
+    for step in (3, 5, 7, 9):
+        until(flow.train(session, load), step)
+    steps = session.checkpoint_steps()
+    held = [{p.name for p in (session.checkpoints_dir / str(step)).iterdir()} for step in steps]
+    weights = {"cfg.json", "sae_weights.safetensors"}
+    assert len(steps) == 4 and held[2:] == [weights] * 2 and all("training.json" in names for names in held[:2])
+    assert session.state_step() == steps[0]
+
+
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_finished_training_keeps_the_weights_of_its_checkpoints_and_its_last_state(tmp_path, small, load, keep):
     session = session_with(tmp_path, {**small, "training": {**small["training"], "keep_state": keep}})
