@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import numpy as np
@@ -21,7 +21,9 @@ from core.options import LoggingConfig
 from core.records import Evaluation, Notice, StepReport
 from core.session import Session
 from core.storage import last_line, replace_file
-from core.training import drawn
+
+if TYPE_CHECKING:
+    from core.training import drawn
 
 WAIT_S = 30.0
 """Seconds to wait for W&B's server, at the beginning and at the end."""
@@ -53,7 +55,7 @@ class Logbook(Protocol):
         """How `values` are spread, measured after `step`."""
         ...
 
-    def features(self, found: drawn.Found, step: int) -> None:
+    def features(self, found: "drawn.Found", step: int) -> None:
         """What an analysis found after `step`."""
         ...
 
@@ -84,7 +86,7 @@ class TensorBoard:
         """One of the histograms of `name`."""
         self._writer.add_histogram(name, values, step)
 
-    def features(self, found: drawn.Found, step: int) -> None:
+    def features(self, found: "drawn.Found", step: int) -> None:
         """Images, and a table as text."""
         for name, picture in found.pictures.items():
             self._writer.add_image(name, picture, step, dataformats="HWC")
@@ -132,7 +134,7 @@ class WeightsAndBiases:
 
         self._run.summary.update({name: wandb.Histogram(values.tolist())})
 
-    def features(self, found: drawn.Found, step: int) -> None:
+    def features(self, found: "drawn.Found", step: int) -> None:
         """Images and a table, in the summary too."""
         import wandb
 
@@ -202,7 +204,7 @@ class Logbooks:
         if len(active):
             yield from self._each(lambda book: book.histogram(name, np.log10(active), step))
 
-    def features(self, found: drawn.Found, step: int) -> Iterator[Notice]:
+    def features(self, found: "drawn.Found", step: int) -> Iterator[Notice]:
         """Pictures and a table of the features."""
         yield from self._each(lambda book: book.features(found, step))
 
@@ -247,6 +249,8 @@ def analysed(session: Session, config: RunConfig) -> Iterator[Notice]:
     """Draw what `analyze` found, as of the last step of the training."""
     if config.logging.wandb == "off" and not config.logging.tensorboard:
         return
+    from core.training import drawn  # here: a training has no use for DuckDB
+
     step, found = last_line(session.metrics_path).get("step", 0), drawn.read(session)
     with contextlib.closing(Logbooks()) as books:
         yield from books.open(session, config)

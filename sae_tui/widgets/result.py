@@ -61,7 +61,7 @@ def _aligned(values: Sequence[Any]) -> Callable[[Any], str]:
     All have as many decimals as the largest needs for `DIGITS` significant digits and the smallest for `LEAST`, none
     that would be 0 in all of them. Where that is more than fits a column, all have an exponent.
     """
-    doubles = [v for v in values if isinstance(v, float) and v]
+    doubles = [v for v in values if isinstance(v, float) and v and math.isfinite(v)]
     if not doubles:
         return in_line
     first, last = (math.floor(math.log10(most(map(abs, doubles)))) for most in (max, min))
@@ -71,7 +71,7 @@ def _aligned(values: Sequence[Any]) -> Callable[[Any], str]:
         return lambda value: f"{value:.{DIGITS - 1}e}" if isinstance(value, float) else in_line(value)
 
     def spelled(value: Any) -> str:
-        if not isinstance(value, float):
+        if not isinstance(value, float) or not math.isfinite(value):
             return in_line(value)
         text = f"{value:.{decimals}f}"
         return text if not value or float(text) else f"{value:.0e}"  # smaller than any that was looked at

@@ -4,12 +4,14 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from core.analysis.console import Console
 from core.session import Session
 from core.steering.transcript import Transcript
 from sae_tui.screens.asked import Asks
@@ -60,6 +62,8 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     monkeypatch.setattr(Session, "size_bytes", lambda self: 12_345_678)
+    answer = Console._answer  # in another process, whose clock goes on
+    monkeypatch.setattr(Console, "_answer", lambda self, request: replace(answer(self, request), elapsed_s=0.0))
     import sae_tui.screens.steer as steer
 
     memory = SimpleNamespace(available=16 * 10**9, total=32 * 10**9)

@@ -124,7 +124,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(files, tmp_path):
     list(flow.train(whole, no_model))
     session, kills = Session.create(tmp_path / "s", "killed", cfg), 0
     while not session.finished:
-        kills += not killed(session, no_model, 0.4)
+        kills += not killed(session, no_model, 0.4 + kills / 50)  # a busy machine needs longer for a step
         assert kills < 100
     assert kills >= 2 and same(left(session), left(whole))
 

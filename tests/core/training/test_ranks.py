@@ -76,7 +76,7 @@ def begun(world, work):
     return processes
 
 
-def together(world, work, timeout_s=60):
+def together(world, work, timeout_s=180):
     """What `work(rank)` returns in each of `world` processes, or the error it ends with as a text."""
     answers = FORK.Queue()
 
