@@ -7,19 +7,16 @@ from typing import Any
 from rich.cells import cell_len
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.timer import Timer
 from textual.widget import Widget
 
 from core.analysis.map import Window
 from core.session import Session
-from sae_tui.screens.page import Page
+from sae_tui.screens.cursor_page import CursorPage
 from sae_tui.text import called, figure, safe, shortened, token
 from sae_tui.widgets.feature_map import FeatureMap, Ground, painted
 from sae_tui.widgets.rows import Rows
 from sae_tui.widgets.titles import entitle
 
-QUIET_S = 0.12
-"""How long moving rests before the features of a cluster are asked for, or resizing before the cells are."""
 FEATURES = 10
 NAME = 9
 """Cells of the word before what is told of a cluster."""
@@ -28,10 +25,11 @@ ABOVE = 3
 Row = Mapping[str, Any]
 
 
-class MapPage(Page):
+class MapPage(CursorPage):
     """Over the Features screen, whose features are lit. Left with the number of a cluster that was opened, or None."""
 
     SECTION, MODE = "map", "features"
+    FAR = (8, 4)
     CSS_PATH = "map.tcss"
     AUTO_FOCUS = "FeatureMap"
 
@@ -44,7 +42,6 @@ class MapPage(Page):
         self._kind = ""
         self._total = self._lit = 0
         self._features: dict[int, list[dict[str, Any]]] = {}
-        self._put_off: dict[str, Timer] = {}
 
     def body(self) -> Iterator[Widget]:
         """The map, and what is under the cursor."""
@@ -121,11 +118,6 @@ class MapPage(Page):
         """Another cluster: its features follow when the cursor rests."""
         self._tell()
         self._later("features", self._ask_features)
-
-    def _later(self, name: str, act: Any) -> None:
-        if name in self._put_off:
-            self._put_off[name].stop()
-        self._put_off[name] = self.set_timer(QUIET_S, act)
 
     def _ask(self) -> None:
         session, window, (columns, rows), graph = self._session, self._map.window, self._map.room, self._map.graph
@@ -206,18 +198,6 @@ class MapPage(Page):
         """Back, to the features of the cluster."""
         self.dismiss(self._map.cluster)
 
-    def action_leave(self) -> None:
-        """Back, to what was listed."""
-        self.minimize() if self.maximized is not None else self.dismiss(None)
-
-    def action_next(self) -> None:
-        """The next cluster by size."""
-        self._map.step(1)
-
-    def action_previous(self) -> None:
-        """The one before."""
-        self._map.step(-1)
-
     def action_closer(self) -> None:
         """Half as wide."""
         self._map.magnify(0.5)
@@ -236,38 +216,6 @@ class MapPage(Page):
     def action_names(self) -> None:
         """Names or none."""
         self._map.toggle_names()
-
-    def action_left(self) -> None:
-        """A column to the left."""
-        self._map.move(-1, 0)
-
-    def action_right(self) -> None:
-        """A column to the right."""
-        self._map.move(1, 0)
-
-    def action_up(self) -> None:
-        """A row up."""
-        self._map.move(0, -1)
-
-    def action_down(self) -> None:
-        """A row down."""
-        self._map.move(0, 1)
-
-    def action_far_left(self) -> None:
-        """Eight columns to the left."""
-        self._map.move(-8, 0)
-
-    def action_far_right(self) -> None:
-        """Eight columns to the right."""
-        self._map.move(8, 0)
-
-    def action_far_up(self) -> None:
-        """Four rows up."""
-        self._map.move(0, -4)
-
-    def action_far_down(self) -> None:
-        """Four rows down."""
-        self._map.move(0, 4)
 
 
 def _tokens(row: Row) -> str:

@@ -2,29 +2,24 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from textual.content import Content
-from textual.timer import Timer
 from textual.widget import Widget
 
 from core.session import Session
+from sae_tui.screens.cursor_page import CursorPage
 from sae_tui.screens.names import Names, called
-from sae_tui.screens.page import Page
 from sae_tui.text import figure
 from sae_tui.widgets.bars import Line
 from sae_tui.widgets.peaks import Peaks, Picture
 from sae_tui.widgets.titles import entitle
 
-QUIET_S = 0.12
-"""How long resizing or moving rests before the database is asked."""
-FAR = 10
 
-
-class PeaksPage(Page):
+class PeaksPage(CursorPage):
     """Over the Features screen, whose features are lit. Left with the number of a feature to open, or None."""
 
     SECTION, MODE = "peaks", "features"
+    FAR = (10, 10)
     CSS_PATH = "peaks.tcss"
     AUTO_FOCUS = "Peaks"
 
@@ -34,7 +29,6 @@ class PeaksPage(Page):
         self._session, self._feature = session, feature
         self._where = " AND ".join(f"({one})" for one in conditions)
         self._names = Names(self, session, self._tell)
-        self._resting: dict[str, Timer] = {}
 
     def body(self) -> Iterator[Widget]:
         """The map, and what is under the cursor."""
@@ -65,11 +59,6 @@ class PeaksPage(Page):
 
     def _failed(self, error: Exception) -> None:
         self.query_one("#cell", Line).show(self.app.told(error))
-
-    def _later(self, name: str, act: Any) -> None:
-        if name in self._resting:
-            self._resting[name].stop()
-        self._resting[name] = self.set_timer(QUIET_S, act)
 
     def on_peaks_wanted(self) -> None:
         """Other cells: the last ones asked for, once that rests."""
@@ -127,50 +116,6 @@ class PeaksPage(Page):
         """Back, and to the feature."""
         if at := self._map.at:
             self.dismiss(at["feature"])
-
-    def action_leave(self) -> None:
-        """Back, to what was listed."""
-        self.minimize() if self.maximized is not None else self.dismiss(None)
-
-    def action_next(self) -> None:
-        """The next by strength."""
-        self._map.step(1)
-
-    def action_previous(self) -> None:
-        """The one before."""
-        self._map.step(-1)
-
-    def action_left(self) -> None:
-        """A cell to the left."""
-        self._map.move(-1, 0)
-
-    def action_right(self) -> None:
-        """A cell to the right."""
-        self._map.move(1, 0)
-
-    def action_up(self) -> None:
-        """A row up."""
-        self._map.move(0, -1)
-
-    def action_down(self) -> None:
-        """A row down."""
-        self._map.move(0, 1)
-
-    def action_far_left(self) -> None:
-        """Ten cells to the left."""
-        self._map.move(-FAR, 0)
-
-    def action_far_right(self) -> None:
-        """Ten cells to the right."""
-        self._map.move(FAR, 0)
-
-    def action_far_up(self) -> None:
-        """Ten rows up."""
-        self._map.move(0, -FAR)
-
-    def action_far_down(self) -> None:
-        """Ten rows down."""
-        self._map.move(0, FAR)
 
     def action_first(self) -> None:
         """The first cell."""
