@@ -229,7 +229,7 @@ def test_a_trained_session_is_not_trained_over(tmp_path, toy_values):
 def test_a_checkpoint_that_cannot_be_written_on_a_stop_is_a_failure_and_not_silence(tmp_path, toy_values, monkeypatch):
     session = session_with(tmp_path, toy_values, training={"warmup_steps": 1_000})
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save", full)
