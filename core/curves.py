@@ -19,8 +19,8 @@ AXES = ("step", "activations", "elapsed_s")
 """What a curve can be drawn over: optimiser steps, tokens, seconds since training began."""
 COLUMNS = (
     *AXES, "loss", "mse", "fvu", "l0", "l1", "sparsity_loss", "aux_loss", "dead", "dead_share", "lr",
-    "coefficient", "dense", "decoder_cosine_mean", "decoder_cosine_max", "activations_per_s",
-    "memory_bytes", "gpu_memory_bytes",
+    "coefficient", "dense", "decoder_cosine_mean", "decoder_cosine_max", "ce_loss_score",
+    "activations_per_s", "memory_bytes", "gpu_memory_bytes",
 )  # fmt: skip
 HELD = 8_192
 """Lines held at most; then every second one is let go."""

@@ -29,11 +29,11 @@ not a mean of ratios by batch.
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from core.cross_entropy import cross_entropies, quotient
 from core.errors import CorpusError
 from core.models.language import LanguageModel
 from core.models.load import Model
@@ -178,7 +178,7 @@ def evaluate(
     position.
     """
     found, mean = yield from reconstructed(model, sae, batches(16), activations=activations, unmoved=unmoved)
-    losses, predictions = yield from _cross_entropies(model, sae, batches(ce_blocks), mean, ce_tokens)
+    losses, predictions = yield from cross_entropies(model, sae, batches(ce_blocks), mean, ce_tokens)
     if not predictions:
         return found
     counts = found.tokens | dict.fromkeys(losses, predictions)
@@ -246,57 +246,3 @@ def _found(sums: Reconstruction, halves: Halves, beside: Beside) -> Evaluation:
 def _add(sae: SAE, x: Float[Tensor, "n d_in"], half: Int[Tensor, " n"], sums: Reconstruction, halves: Halves) -> None:
     for part, of in zip(x.split(2048), half.split(2048), strict=True):
         halves.add(sums.measure(sae, part), of)
-
-
-def _cross_entropies(
-    model: LanguageModel, sae: SAE, batches: Iterator[Blocks], mean: Tensor, budget: int
-) -> Generator[Progress, None, tuple[dict[str, float | None], int]]:
-    """The ce_loss_* and kl metrics; returns them and the number of predictions they stand on."""
-    totals = torch.zeros(5, dtype=torch.float64)
-    n = 0
-    for batch in batches:
-        ids = torch.from_numpy(batch.ids).to(model.device)
-        counted = torch.from_numpy(batch.counted).to(model.device).unsqueeze(-1)
-        scored = torch.from_numpy(predicted(batch)).to(model.device)
-        scored &= scored.flatten().cumsum(0).view_as(scored) <= budget - n
-        split = model.split_pass(ids)
-        with torch.no_grad():
-            x_hat = sae(split.x.flatten(0, 1)).view_as(split.x)
-        clean = _log_probs(split.logits, scored)
-        target = ids[:, 1:][scored].unsqueeze(1)
-        totals[0] += -clean.gather(1, target).double().sum().cpu()
-        for place, stand_in in enumerate((x_hat, torch.zeros_like(x_hat), mean.expand_as(x_hat)), start=1):
-            logits = _log_probs(split.logits_with(torch.where(counted, stand_in, split.x)), scored)
-            totals[place] += -logits.gather(1, target).double().sum().cpu()
-            if place == 1:
-                totals[4] += (clean.exp() * (clean - logits)).sum(dtype=torch.float64).cpu()
-        n += int(scored.sum())
-        yield Progress(phase="measuring cross-entropy", done=n, total=budget, unit="tokens")
-        if n >= budget:
-            break
-    if n == 0:
-        return {}, 0
-    clean_ce, sae_ce, zero_ce, mean_ce, kl = (totals / n).tolist()
-    return {
-        "ce_loss_clean": clean_ce,
-        "ce_loss_sae": sae_ce,
-        "ce_loss_zero": zero_ce,
-        "ce_loss_mean": mean_ce,
-        "ce_loss_score": quotient(zero_ce - sae_ce, zero_ce - clean_ce),
-        "kl": kl,
-    }, n
-
-
-def predicted(batch: Blocks) -> Bool[np.ndarray, "b t-1"]:
-    """Positions whose next token is scored: a token of the same document, not an inserted one."""
-    same = batch.doc[:, 1:] == batch.doc[:, :-1]
-    return same & (batch.doc_pos[:, 1:] >= 0)
-
-
-def quotient(above: float, below: float) -> float | None:
-    """None where there is nothing beneath."""
-    return above / below if below else None
-
-
-def _log_probs(logits: Tensor, scored: Tensor) -> Float[Tensor, "n v"]:
-    return logits[:, :-1][scored].float().log_softmax(dim=-1)

@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.evaluate import quotient, reconstructed
+from core.cross_entropy import quotient
+from core.evaluate import reconstructed
 from core.models.digits import ImageClassifier
 from core.records import Evaluation, Progress
 from core.sae.base import SAE

@@ -66,6 +66,9 @@ class StepReport:
     the last of the budget, and every ⌈50 d_sae / batch⌉ steps. None for fewer than two."""
     decoder_cosine_max: float | None
     """The largest of those cosines."""
+    ce_loss_score: float | None
+    """As it was measured last, see `core.training.scored`; None where the model is not at hand, as on kept activations,
+    or predicts no text."""
     lr: float
     activations_per_s: float
     """Over the time since the last report, harvest included."""

@@ -6,7 +6,7 @@ when a checkpoint is due, when the generator is closed, and at the end.
 
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from jaxtyping import Float
@@ -24,7 +24,7 @@ Save = Callable[[int, SAE, dict[str, Any]], None]
 """`save(step, made, state)`: writes the SAE as it would be used, on the CPU, and the state of the training, before it
 returns. Raises OSError where that cannot be written."""
 Watch = Callable[[int, Callable[[], SAE]], None]
-"""`watch(step, made)`: called after each step, before anything else; `made()` is the SAE as `save` is given it."""
+"""`one(step, made)`: called after each step, before anything else; `made()` is the SAE as `save` is given it."""
 DENSITIES_S = 2.0
 """Seconds between two histograms of densities, at least."""
 RETRY_S = 60.0
@@ -32,7 +32,7 @@ RETRY_S = 60.0
 
 
 def train(
-    sae: SAE, batches: Batches, config: RunConfig, *, save: Save, watch: Watch = lambda *_: None,
+    sae: SAE, batches: Batches, config: RunConfig, *, save: Save, watch: Sequence[Watch] = (),
     start: SAE | None = None, resumed: dict[str, Any] | None = None, ranks: Ranks = ALONE,
 ) -> Generator[StepReport | Densities | Progress | Notice, None, None]:  # fmt: skip
     """Train `sae` in place until the budget is spent or the batches end.
@@ -78,7 +78,7 @@ def _first(batches: Iterator[Tensor | int], wanted: int) -> Generator[Progress, 
 
 
 def _steps(
-    run: Run, batches: Iterator[Tensor | int], checkpoints: "_Checkpoints", watch: Watch
+    run: Run, batches: Iterator[Tensor | int], checkpoints: "_Checkpoints", watch: Sequence[Watch]
 ) -> Generator[StepReport | Densities | Progress | Notice, None, None]:
     """The steps that are left of the budget."""
     budget, told = run.config.budget.total, 0.0
@@ -89,7 +89,8 @@ def _steps(
             if not run.ranks.rows(x) or x is None:
                 return
             run.step(x)
-            watch(run.steps_done, run.made)
+            for one in watch:
+                one(run.steps_done, run.made)
             if run.steps_done % run.config.training.log_every_steps == 0:
                 yield run.report()
                 if time.monotonic() >= told:

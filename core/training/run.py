@@ -267,6 +267,7 @@ class Run:
             dense=dense,
             decoder_cosine_mean=mean_cosine,
             decoder_cosine_max=max_cosine,
+            ce_loss_score=None,  # of a model, of which nothing is known here
             lr=self.optimizer[0].param_groups[0]["lr"],
             activations_per_s=round(speed, 1),
             memory_bytes=psutil.Process().memory_info().rss,

@@ -8,7 +8,7 @@ import contextlib
 import json
 import operator
 from collections.abc import Generator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 
@@ -16,14 +16,14 @@ from core import cache, device, estimate
 from core.config import RunConfig
 from core.image_facts import CLASSIFIER
 from core.jobs import Record
-from core.models.load import Loader
+from core.models.load import Loader, Model
 from core.processing import made_by
 from core.records import Densities, Notice, Progress, StepReport
 from core.sae import build as architectures
 from core.sae import files
 from core.sae.base import SAE
 from core.session import Session
-from core.storage import replace_file
+from core.storage import last_line, replace_file
 from core.training import (
     cached,
     calibration,
@@ -33,6 +33,7 @@ from core.training import (
     logbooks,
     loop,
     own,
+    scored,
     snapshots,
     starting,
     thresholds,
@@ -53,7 +54,7 @@ def trained(
     if warning := estimate.tight(config):
         yield Notice(message=warning)
     start = starting.read(config, session.path.parent) if session.resumable() is None else None
-    batches, place, d_in = yield from _read_by_training(session, config, load, among)
+    batches, model, place, d_in = yield from _read_by_training(session, config, load, among)
     among.use(place)
     sae = architectures.build(config.sae, d_in).to(place)
     if start:
@@ -70,6 +71,7 @@ def trained(
         session, place, batches, every=config.training.snapshot_every_steps, step=done,
         kept_with=_metadata(config, None) if config.model.reads_images else None,
     )  # fmt: skip
+    score = scored.Scored(config, model, last_line(session.metrics_path).get("ce_loss_score"))
 
     def save(step: int, sae: SAE, state: checkpoint.State) -> None:
         nonlocal trained, done, made
@@ -81,7 +83,7 @@ def trained(
     unwritten: list[StepReport] = []
     yield from books.open(session, config, done)
     reports = loop.train(
-        sae, batches, config, save=save, watch=taken.after, start=start, resumed=resumed, ranks=among
+        sae, batches, config, save=save, watch=(taken.after, score.after), start=start, resumed=resumed, ranks=among
     )  # fmt: skip
     with contextlib.closing(reports):  # not by the garbage collector, which swallows an error of the last checkpoint
         for record in reports:
@@ -89,6 +91,7 @@ def trained(
                 keep.shown(session, record)
                 continue
             if isinstance(record, StepReport):
+                record = replace(record, ce_loss_score=score.last)
                 yield from keep.logged(session, unwritten, record)
                 yield from books.steps(record)
             yield record
@@ -141,8 +144,8 @@ def _calibrated(
 
 def _read_by_training(
     session: Session, config: RunConfig, load: Loader, among: Ranks
-) -> Generator[Progress | Notice, None, tuple[keep.Source, torch.device, int]]:
-    """Where the activations come from, on which device, how wide: a stream from the model, or what is on disk.
+) -> Generator[Progress | Notice, None, tuple[keep.Source, Model | None, torch.device, int]]:
+    """Where the activations come from, the model, on which device, how wide: a stream from it, or what is on disk.
 
     The model is not loaded where enough of them are kept, or they are a person's own.
     """
@@ -150,12 +153,12 @@ def _read_by_training(
         rows = own.OwnActivations(config, "train")
         place = device.pick(config.device)
         device.tune(place)
-        return cached.CachedActivations(config, rows, place, among), place, rows.d_in
+        return cached.CachedActivations(config, rows, place, among), None, place, rows.d_in
     if config.training.cache == "off":
         model = yield from load(config)
         if config.strict and among.first and session.resumable() is None:
             yield from data.check_budget(config, model)
-        return data.TrainingActivations(config, model, among), model.device, model.d_in
+        return data.TrainingActivations(config, model, among), model, model.device, model.d_in
     there, _ = cached.found(config)
     if there.rows and cache.unpinned(config):
         yield Notice(message=f"these are activations of {config.corpus.name} as it was when they were harvested: "
@@ -167,7 +170,7 @@ def _read_by_training(
         there, _ = cached.found(config)
     place = device.pick(config.device)
     device.tune(place)
-    return cached.CachedActivations(config, there, place, among), place, there.d_in
+    return cached.CachedActivations(config, there, place, among), None, place, there.d_in
 
 
 def _metadata(config: RunConfig, trained: int | None) -> dict[str, object]:

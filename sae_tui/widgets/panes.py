@@ -17,7 +17,7 @@ from sae_tui.widgets.rows import Rows
 from sae_tui.widgets.traces import CHARTS, DENSITY
 
 ROWS = {
-    "big": ("loss", "terms", "fvu"), "small": ("l0", "dead", "cosine", "coefficient"),
+    "big": ("loss", "terms", "fvu", "ce"), "small": ("l0", "dead", "cosine", "coefficient"),
     "rest": (DENSITY, "lr", "speed", "memory"),
 }  # fmt: skip
 """The charts, row by row."""

@@ -20,6 +20,7 @@ CHARTS = {
     "loss": ("loss", "number", ("loss",)),
     "terms": ("parts of the loss", "number", ("mse", "sparsity_loss", "aux_loss")),
     "fvu": ("FVU", "number", ("fvu",)),
+    "ce": ("CE-loss score", "number", ("ce_loss_score",)),
     "l0": ("L0", "number", ("l0",)),
     "dead": ("dead features", "share", ("dead_share", "dead")),
     "coefficient": ("λ", "number", ("coefficient",)),
@@ -33,7 +34,7 @@ PARTS = {"terms": ("error", "sparsity", "auxiliary"), "memory": ("process", "GPU
 """Charts of the run at hand alone, with a curve for each of their columns that is not 0: those columns' names."""
 NOISY = frozenset({"loss", "terms", "fvu", "l0", "speed"})
 """Charts of figures that vary from batch to batch; the others are exact, and never smoothed."""
-SELDOM = frozenset({"cosine"})
+SELDOM = frozenset({"ce", "cosine"})
 """Charts of what is measured now and then, and held between: drawn from one measurement to the next."""
 DENSITY = "density"
 """The chart beside those: how often features fire, which is no curve."""
@@ -193,9 +194,9 @@ class Traces:
         return before[1]
 
     def _absent(self, runs: Sequence[Run], plots: Mapping[str, Plot]) -> frozenset[str]:
-        """λ, cosines and memory where none was recorded, parts of a loss of one, the L0 of runs that always have k."""
+        """Those nothing was recorded for, parts of a loss of one, the L0 of runs that always have k."""
         first, aim = self._curves[runs[0].path], runs[0].aim
-        nothing = {name for name in ("coefficient", "cosine", "memory") if not first.has(_column(name, first))}
+        nothing = {name for name in ("coefficient", "cosine", "ce", "memory") if not first.has(_column(name, first))}
         of_one = {"terms"} if len(plots["terms"].series) < 2 else set[str]()
         l0s = (l0 for run in runs for l0 in self._curves[run.path].series("step", "l0")[1])
         constant = {"l0"} if aim is not None and all(l0 == aim for l0 in l0s) else set[str]()

@@ -523,6 +523,6 @@ def step(n: int) -> StepReport:
     return StepReport(
         step=n, steps=20, activations=n * 2048, elapsed_s=1, loss=1, mse=1, fvu=1, l0=1, l1=1, sparsity_loss=0,
         aux_loss=0, coefficient=None, dead=0, dead_share=0, dense=0,
-        decoder_cosine_mean=None, decoder_cosine_max=None, lr=1, activations_per_s=1,
+        decoder_cosine_mean=None, decoder_cosine_max=None, ce_loss_score=None, lr=1, activations_per_s=1,
         memory_bytes=1, gpu_memory_bytes=None,
     )  # fmt: skip

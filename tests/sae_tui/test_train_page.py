@@ -21,7 +21,7 @@ from sae_tui.widgets.rows import Rows
 from tests.sae_tui.conftest import HOSTILE, step_line
 
 WIDE, SMALL = (160, 45), (80, 24)
-HERE = tuple(pane for pane in PANES if pane not in ("l0", "coefficient", "cosine", "terms", "memory"))
+HERE = tuple(pane for pane in PANES if pane not in ("ce", "l0", "coefficient", "cosine", "terms", "memory"))
 """The panes of a run without a penalty that has its k at every step, and of which nothing else was recorded."""
 
 
@@ -531,6 +531,21 @@ async def test_how_alike_directions_are_has_a_chart_where_it_was_measured(sessio
         await settled(pilot)
         assert page._panes.current == "cosine" and list(chart(page, "cosine").plot.series[0].ys) == [0.4, 0.75]
         assert list(chart(page, "lr").plot.series[0].ys) == lr and list(chart(page).plot.series[0].ys) != loss
+
+
+@pytest.mark.asyncio
+async def test_the_ce_loss_score_is_a_curve_where_it_was_measured(sessions_root, workbench):
+    beta = Session(sessions_root / "beta")
+    beta.metrics_path.write_text("")
+    scores = (0.5, 0.5, 0.5, 0.9, 0.9)
+    add(beta, *({**step_line(i, 100), "ce_loss_score": scores[min(i // 10, 4)]} for i in range(1, 41)))
+    app = workbench(sessions_root, mode="train", session="beta")
+    async with app.run_test(size=WIDE) as pilot:
+        page = await settled(pilot)
+        series = chart(page, "ce").plot.series[0]
+        found = [(x, y) for x, y in zip(series.xs, series.ys, strict=True) if y == y]
+        assert shown(page) == {*HERE, "ce"} and found == [(1, 0.5), (30, 0.9)]
+        assert chart(page, "ce").border_title == "CE-loss score 0.9000"
 
 
 @pytest.mark.asyncio
