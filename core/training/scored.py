@@ -23,13 +23,14 @@ PREDICTIONS = 512
 """Positions read, some of which have no next token to predict: the noise of few is the same at each step."""
 LENGTH = 128
 """Of a block's beginning, so that the logits, of half of the positions at once, take 0.05 to 0.25 GB."""
-AT_LEAST, TIMES = 100_000, 100
-"""Activations trained on between two measurements, at least, and measurements of a training, at most: to measure costs
-as much as to read some 1,500 activations, so no more than a fiftieth of a training's time."""
+EARLY, AT_LEAST, TIMES = 10_000, 100_000, 100
+"""Activations trained on when it is measured again, which doubles until so many lie between two measurements at least,
+and as many as make so many measurements of a training at most: to measure costs as much as to read some 1,500
+activations, so a fiftieth of a long training's time, and little more of a short one's."""
 
 
 class Scored:
-    """The score of one training, measured at its first report, every so many steps, and at its end."""
+    """The score of one training, measured at its first report, soon again, then every so many steps, and at its end."""
 
     def __init__(self, config: RunConfig, model: Model | None, last: float | None = None) -> None:
         """`last` is what was measured before a training that goes on was interrupted.
@@ -37,15 +38,17 @@ class Scored:
         Where there is no model at hand, or one that predicts no text, nothing is measured.
         """
         self._config, self._model, self.last = config, model if isinstance(model, LanguageModel) else None, last
-        each = max(AT_LEAST, config.budget.total / TIMES) / config.training.batch_activations
-        self._every = config.training.log_every_steps * math.ceil(each / config.training.log_every_steps)
+        logged, batch = config.training.log_every_steps, config.training.batch_activations
+        first, self._every = (
+            logged * math.ceil(n / batch / logged) for n in (EARLY, max(AT_LEAST, config.budget.total / TIMES))
+        )
+        self._early = {logged, config.steps, *(first << n for n in range((self._every // first).bit_length()))}
         self._texts: list[tuple[Predictions, float, float]] | None = None
         """Predictions, and the sums of their losses untouched and with 0 in the activations' place."""
 
     def after(self, step: int, made: Callable[[], SAE]) -> None:
         """Measure the SAE that `made` gives, if it is due. To be called after every step, before its report."""
-        ends = step in (self._config.training.log_every_steps, self._config.steps)
-        if self._model is not None and (ends or step % self._every == 0):
+        if self._model is not None and (step in self._early or step % self._every == 0):
             self.last = self._score(self._model, made().to(self._model.device))
 
     @torch.no_grad()

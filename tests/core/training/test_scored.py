@@ -63,22 +63,24 @@ def test_of_long_blocks_the_beginning_is_read(toy_values, llama, sae, monkeypatc
     assert sum(rows * length for rows, length in read) == 208
 
 
-def test_it_is_measured_at_the_first_report_then_seldom_and_at_the_end_and_held_between(
+def test_it_is_measured_at_the_first_report_soon_again_then_seldom_and_at_the_end_and_held_between(
     toy_values, llama, sae, monkeypatch
 ):
-    monkeypatch.setattr(scored, "AT_LEAST", 2_000)  # 7.8 batches of 256
+    monkeypatch.setattr(scored, "EARLY", 700)  # 2.7 batches of 256
+    monkeypatch.setattr(scored, "AT_LEAST", 2_000)  # 7.8
     cfg = config.parse({**toy_values, "training": {**toy_values.get("training", {}), "log_every_steps": 3}})
     asked, found = measured(cfg, llama, sae, range(1, cfg.steps + 1))
-    assert cfg.steps == 24 and asked == [3, 9, 18, 24]
+    assert cfg.steps == 24 and asked == [3, 6, 9, 18, 24]
     assert found[:2] == [None, None] and None not in found[2:]
 
 
 def test_a_large_budget_is_measured_no_more_than_so_often(toy_values, llama, sae, monkeypatch):
+    monkeypatch.setattr(scored, "EARLY", 1)
     monkeypatch.setattr(scored, "AT_LEAST", 1)
     monkeypatch.setattr(scored, "TIMES", 4)
     cfg = config.parse({**toy_values, "training": {**toy_values.get("training", {}), "log_every_steps": 1}})
     asked, _ = measured(cfg, llama, sae, range(1, cfg.steps + 1))
-    assert asked == [1, 6, 12, 18, 24]
+    assert asked == [1, 2, 4, 6, 12, 18, 24]
 
 
 def test_a_training_tells_it_and_one_that_goes_on_begins_with_what_was_measured(tmp_path, toy_values):
