@@ -7,7 +7,7 @@ that is torn or written by two at once loses what was there before.
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -69,19 +69,6 @@ def read(session: Session) -> dict[int, Label]:
                 source=str(line.get("source") or ""),
                 at=str(line.get("at") or ""),
             )
-    return found
-
-
-def stamps(sessions: Sequence[Session]) -> list[tuple[int, int] | None]:
-    """What differs once labels are written: when each session's file was changed last, in ns, and its size in bytes."""
-    found: list[tuple[int, int] | None] = []
-    for session in sessions:
-        try:
-            stat = session.labels_path.stat()
-        except OSError:
-            found.append(None)
-        else:
-            found.append((stat.st_mtime_ns, stat.st_size))
     return found
 
 

@@ -165,7 +165,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("configure.leave", "escape", "leave", "Leave the form, after asking what to do with what was changed"),
 
     Action("foreign.start", "ctrl+s", "import", "Import it, if nothing is wrong with it"),
-    Action("foreign.offer", "ctrl+o", "choices", "Releases of sae-lens, models, hook points, for the row at hand"),
+    Action("foreign.offer", "ctrl+o", "choices", "Releases of SAELens' list, models, hook points, for the row at hand"),
     Action("foreign.up", "up", "up", "To the row before", shown=False),
     Action("foreign.down", "down", "down", "To the next row", shown=False),
     Action("foreign.leave", "escape", "leave", "Leave it; an import that runs goes on"),
@@ -200,6 +200,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("features.label", "e", "label", "Say in a few words what it, or all that are marked, stand for"),
     Action("features.propose", "p", "propose", "Propose a label from the tokens it fires on, for all marked ones too",
            shown=False),
+    Action("features.explain", "P", "ask for label",
+           "Ask a language model for a label and its detection score, for all marked ones too", shown=False),
     Action("features.steer", "a", "steer", "Steer with the marked features, or with the one at the cursor"),
     Action("features.mark", "space", "mark", "Mark the feature, or unmark it"),
     Action("features.tags", "T", "tags", "Give it tags, or all that are marked; commas between", shown=False),
@@ -214,6 +216,8 @@ ACTIONS: tuple[Action, ...] = (
 
     Action("feature.label", "e", "label", "Say in a few words what it stands for"),
     Action("feature.propose", "p", "propose", "Propose a label from the tokens it fires on", shown=False),
+    Action("feature.explain", "P", "ask for label", "Ask a language model for a label and its detection score",
+           shown=False),
     Action("feature.note", "n", "note", "Write a longer note about it", shown=False),
     Action("feature.tags", "T", "tags", "Give it tags, commas between", shown=False),
     Action("feature.star", "asterisk", "star", "Star it, or take the star away"),

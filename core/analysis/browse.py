@@ -1,6 +1,7 @@
 """Browsing features by the million: what a filter box may say, and an order of features that is computed once.
 
-Features are browsed in the view `browse`: `features` with the person's label, note, tags and star beside them. An
+Features are browsed in the view `browse`: `features` with label, note, tags and star beside them, the label's source
+and score too. An
 `Order` keeps the numbers of the features that fulfil some conditions, sorted, in a temporary table of its own; from
 then on any part of it takes milliseconds, wherever it lies.
 """
@@ -61,7 +62,7 @@ class Kind:
         return " · ".join(part for part in parts if part)
 
 
-SAID = ("label", "note", "tags", "starred")
+SAID = ("label", "note", "tags", "starred", "label_source", "label_score")
 """The columns of the view `browse` besides those of `features`."""
 MATCH = "match"
 """What features are sorted by unless a column is named: how well the words match that are looked for, else by density.

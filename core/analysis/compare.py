@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from core import labels
-from core.analysis import explain, together
+from core import explanations, labels
+from core.analysis import together
 from core.analysis.connection import connected
 from core.analysis.together import Code, Pairs, correlated, largest
 from core.errors import QueryError
@@ -199,10 +199,8 @@ def followed(feature: int, chain: Sequence[Matches]) -> list[tuple[int, float]]:
 
 
 def _label_score(session: Session) -> float | None:
-    """The mean score of the labels at hand, of those that were tested (`core.analysis.explain`)."""
-    tested = explain.checks(session)
-    said = [(feature, label.label) for feature, label in labels.read(session).items()]
-    scores = [tested[one]["score"] for one in said if one in tested]
+    """The mean score of the labels at hand, of those that were tested (`core.explanations`)."""
+    scores = [line["score"] for line in explanations.tested(session, labels.read(session)).values()]
     return float(np.mean(scores)) if scores else None
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 import duckdb
 import psutil
 
-from core import labels
+from core import explanations, labels
 from core.errors import QueryError
 from core.session import Session
 
@@ -23,9 +23,17 @@ MEMORY_BYTES = 2_000_000_000
 THREADS = 4
 LABELS = {
     "session": "VARCHAR", "feature": "INTEGER", "label": "VARCHAR", "note": "VARCHAR", "tags": "VARCHAR[]",
-    "starred": "BOOLEAN", "source": "VARCHAR", "at": "TIMESTAMP",
+    "starred": "BOOLEAN", "source": "VARCHAR", "score": "DOUBLE", "at": "TIMESTAMP",
 }  # fmt: skip
-"""The table `labels`, of all sessions that are open: name and type of each column."""
+"""The table `labels`, of all sessions that are open: name and type of each column.
+
+`source` is who gave the label, `score` how well it tells its feature, NULL where a person gave it or nothing tested it.
+"""
+SAID = (
+    "nullif(label, '') AS label, nullif(note, '') AS note, tags, coalesce(starred, false) AS starred, "
+    "CASE WHEN label <> '' THEN nullif(source, '') END AS label_source, score AS label_score"
+)
+"""What `browse` has besides a feature's own columns, made of those of `labels`."""
 SCHEMA = "4"
 """Of the tables, kept in `meta`: a database with another was made by another version of this program."""
 PIECES, PIECE = 16, 4096
@@ -130,10 +138,14 @@ def _tables(connection: duckdb.DuckDBPyConnection, number: int) -> list[tuple[st
 
 
 def load_labels(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) -> None:
-    """Put what is in the sessions' `labels.jsonl` now into the table `labels`, in one transaction."""
-    rows = [
-        {"session": session.name, **asdict(label)} for session in sessions for label in labels.read(session).values()
-    ]
+    """Put what is in the sessions' `labels.jsonl` now into the table `labels`, with scores, in one transaction."""
+    rows = []
+    for session in sessions:
+        said = labels.read(session)
+        tested = explanations.tested(session, said)
+        for feature, label in said.items():
+            score = tested[feature]["score"] if feature in tested else None
+            rows.append({"session": session.name, **asdict(label), "score": score})
     shape = json.dumps([{name: "VARCHAR" if name == "at" else kind for name, kind in LABELS.items()}])
     columns = ", ".join(f'TRY_CAST("{name}" AS {kind}) AS "{name}"' for name, kind in LABELS.items())
     connection.execute("BEGIN TRANSACTION")
@@ -146,20 +158,34 @@ def load_labels(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Sessio
     connection.execute("COMMIT")
 
 
+def label_stamps(sessions: Sequence[Session]) -> list[tuple[int, int] | None]:
+    """What differs once `load_labels` would find others: of each file it reads the last change, in ns, and the size."""
+    found: list[tuple[int, int] | None] = []
+    for path in (path for session in sessions for path in (session.labels_path, session.explanations_path)):
+        try:
+            stat = path.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((stat.st_mtime_ns, stat.st_size))
+    return found
+
+
 def _create_labels(connection: duckdb.DuckDBPyConnection) -> None:
     columns = ", ".join(f'"{name}" {kind}' for name, kind in LABELS.items())
     connection.execute(f"CREATE TABLE memory.main.labels ({columns})")
 
 
 def _create_browse(connection: duckdb.DuckDBPyConnection, session: Session) -> None:
-    """The view `browse`: the features of the first session with what a person said of each, NULL where nothing."""
+    """The view `browse`: the features of the first session with what was said of each, NULL where nothing."""
     connection.execute(
         "CREATE VIEW memory.main.browse AS "
-        "SELECT f.*, nullif(label, '') AS label, nullif(note, '') AS note, tags, coalesce(starred, false) AS starred "
-        "FROM s1.main.features f LEFT JOIN (SELECT feature, label, note, tags, starred FROM memory.main.labels "
+        f"SELECT f.*, {SAID} "
+        "FROM s1.main.features f LEFT JOIN (SELECT feature, label, note, tags, starred, source, score "
+        "FROM memory.main.labels "
         f"WHERE session = {_quoted(session.name, chr(39))} "
         # A row that joins nothing: DuckDB 2.0 loses a LIMIT over a join whose filtered right side is empty.
-        "UNION ALL SELECT -1, '', '', NULL, false) USING (feature)"
+        "UNION ALL SELECT -1, '', '', NULL, false, '', NULL) USING (feature)"
     )
 
 

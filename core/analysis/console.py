@@ -43,7 +43,7 @@ ONE_ROW = {
     "correlations": "a dimension of the activation that goes with a feature",
     "logit_histogram": "one bar of a feature's logit effects",
     "snapshots": "a feature at a step of training",
-    "labels": "what a person said of a feature",
+    "labels": "what was said of a feature, by whom, and how well it tells it",
     "meta": "a fact about the analysis",
 }
 """What a row of a table is."""

@@ -5,25 +5,21 @@ shown others, unmarked and mixed, in half of which the feature fires, and says b
 
     score = (true positives / positives + true negatives / negatives) / 2
 
-1 for a label that tells all, 0.5 for one that tells nothing. What was asked, answered and scored is kept in the
-session's `explanations.jsonl`. Off unless an address is given; knows no torch.
+1 for a label that tells all, 0.5 for one that tells nothing. Off unless an address is given; knows no torch.
 """
 
 import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import httpx
 
 from core.analysis.store import Store
 from core.errors import RunError, UsageError
+from core.explanations import Explanation
 from core.records import ContextToken, Example
-from core.session import Session
-from core.storage import append_line, read_lines
 
 SHOWN, TESTED = 10, 5
 """Contexts that are shown with the label asked for; and of each kind, firing and silent, in the test."""
@@ -51,24 +47,6 @@ class Speaker(Protocol):
     def ask(self, prompt: str) -> str:
         """The answer to a prompt."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """What was said of one feature, and how it was come by."""
-
-    feature: int
-    label: str
-    score: float | None
-    """None where the feature fires, or is silent, in too few other places to be tested."""
-    positives: int
-    negatives: int
-    model: str
-    prompt: str
-    answer: str
-    test_prompt: str
-    test_answer: str
-    at: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
 class Address:
@@ -140,20 +118,6 @@ def balanced(said: set[int], fires: Sequence[bool]) -> float:
     hits = sum(i in said for i, there in enumerate(fires, 1) if there) / sum(fires)
     passed = sum(i not in said for i, there in enumerate(fires, 1) if not there) / (len(fires) - sum(fires))
     return (hits + passed) / 2
-
-
-def keep(session: Session, explanation: Explanation) -> None:
-    """Add it to the session's explanations."""
-    append_line(session.explanations_path, json.dumps(asdict(explanation)))
-
-
-def checks(session: Session) -> dict[tuple[Any, Any], dict[str, Any]]:
-    """Of each feature and label that was tested, the last line of `explanations.jsonl` that has its score."""
-    return {
-        (line.get("feature"), str(line.get("label"))): line
-        for line in read_lines(session.explanations_path)
-        if isinstance(line.get("score"), int | float)
-    }
 
 
 def _made(

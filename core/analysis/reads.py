@@ -9,6 +9,7 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
+from core.analysis.connection import SAID
 from core.analysis.cursors import Cursors, records
 from core.errors import QueryError
 from core.records import ContextToken, Example
@@ -16,7 +17,9 @@ from core.records import ContextToken, Example
 Row = dict[str, Any]
 BESIDE = ("feature", "label", "starred", "top_token", "density", "dead")
 """What is told of a feature that is beside another one: columns of `browse`."""
-UNSAID: Row = {"label": None, "note": None, "tags": None, "starred": False}
+UNSAID: Row = {
+    "label": None, "note": None, "tags": None, "starred": False, "label_source": None, "label_score": None,
+}  # fmt: skip
 """Of a feature of which nobody said anything."""
 
 
@@ -42,23 +45,23 @@ class Reads:
         return self._of("FROM features WHERE feature = $1", feature)[0]
 
     def browsed_row(self, feature: int) -> Row:
-        """One row of `browse`: of `features`, with what a person said of it."""
-        return {**self.feature(feature), **self._said([feature])[feature]}
+        """One row of `browse`: of `features`, with what was said of it."""
+        return {**self.feature(feature), **self.said([feature])[feature]}
 
     def beside(self, features: Iterable[int]) -> dict[int, Row]:
         """A few features by their numbers: the columns BESIDE of each."""
         wanted = sorted({int(feature) for feature in features})
         if not wanted:
             return {}
-        said = self._said(wanted)
+        said = self.said(wanted)
         columns = ", ".join(name for name in BESIDE if name not in UNSAID)
         rows = self._rows(f"SELECT {columns} FROM features WHERE feature IN ({', '.join(map(str, wanted))})")
         return {row["feature"]: {k: {**row, **said[row["feature"]]}[k] for k in BESIDE} for row in rows}
 
-    def _said(self, features: Sequence[int]) -> dict[int, Row]:
-        """What a person said of each feature, as `browse` has it."""
+    def said(self, features: Sequence[int]) -> dict[int, Row]:
+        """What was said of each feature, one at least, as `browse` has it: the columns of UNSAID."""
         rows = self._rows(
-            "SELECT feature, nullif(label, '') AS label, nullif(note, '') AS note, tags, starred "
+            f"SELECT feature, {SAID} "
             f"FROM memory.main.labels WHERE session = $1 AND feature IN ({', '.join(map(str, features))})",
             self._first,
         )

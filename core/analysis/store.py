@@ -13,9 +13,8 @@ from typing import Any
 
 import duckdb
 
-from core import labels
 from core.analysis.browse import FACETS, MATCH, RICH, Kind, Order, about, filtered
-from core.analysis.connection import connected, load_labels
+from core.analysis.connection import connected, label_stamps, load_labels
 from core.analysis.cursors import Cursors, begin_read_only, plain, records
 from core.analysis.guard import select_only
 from core.analysis.map import Cell, Window, drawn
@@ -48,7 +47,7 @@ class Store(Reads):
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session], stamps: list[Any]) -> None:
-        """`stamps`: `labels.stamps` of before the labels were loaded."""
+        """`stamps`: `label_stamps` of before the labels were loaded."""
         self._connection = connection
         self._sessions = sessions
         super().__init__(Cursors(connection), sessions[0].name)
@@ -64,7 +63,7 @@ class Store(Reads):
     @classmethod
     def open(cls, sessions: Sequence[Session]) -> "Store":
         """Open the sessions' databases. Raises QueryError where one has none, or it cannot be read."""
-        stamps = labels.stamps(sessions)
+        stamps = label_stamps(sessions)
         connection = connected(sessions)
         try:
             return cls(connection, sessions, stamps)
@@ -163,9 +162,9 @@ class Store(Reads):
         return None if None in found.values() else Window.around(**found)
 
     def relabel(self) -> None:
-        """Read the labels again, if someone has written some. An order keeps what it was built with."""
+        """Read labels and scores again, if someone has written some. An order keeps what it was built with."""
         with self._labelling:
-            stamps = labels.stamps(self._sessions)
+            stamps = label_stamps(self._sessions)
             if stamps != self._labels_seen:
                 with self._cursors.one() as cursor:
                     load_labels(cursor, self._sessions)

@@ -18,8 +18,8 @@
     probes             of each probe: name, pool, rule, texts, active, l0, specialists, entropy, categories
     best               rule, and features: those told in full, in order
 
-`feature_report.json` is a list, in that order: the columns of `features` with label, note, tags and star, `url` on
-Neuronpedia or null, and under the names of their tables the rows of each.
+`feature_report.json` is a list, in that order: the columns of `features` with label, its source and score, note, tags,
+star, `url` on Neuronpedia or null, and under the names of their tables the rows of each.
 """
 
 from collections.abc import Generator
@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from core import labels
-from core.analysis import card, explain, gallery, probed
+from core import explanations, labels
+from core.analysis import card, gallery, probed
 from core.analysis.gallery import Gallery
 from core.analysis.probed import Probed
 from core.analysis.store import Store
@@ -118,13 +118,13 @@ def read(session: Session, n: int) -> Generator[Progress, None, Report]:
         yield Progress(phase="reading the database")
         columns = _columns(store)
         chosen = [row[0] for row in store.query(CHOSEN, n).rows]
-        said, checks = labels.read(session), explain.checks(session)
+        said = labels.read(session)
+        checks = explanations.tested(session, said)
         config = session.weights_config()
         told, pictured = [], gallery.there(store)
         for i, feature in enumerate(chosen):
             yield Progress(phase="reading features", done=i, total=n, unit="features")
-            found, label = card.read(store, feature, limit=TOP), said.get(feature)
-            check = checks.get((feature, label.label)) if label else None
+            found, label, check = card.read(store, feature, limit=TOP), said.get(feature), checks.get(feature)
             url = neuronpedia_page(config, feature)
             shown = gallery.read(store, feature, limit=TOP) if pictured else None
             told.append(Told(card=found, label=label, check=check, url=url, gallery=shown))

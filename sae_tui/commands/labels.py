@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from core import labels
+from core import explanations, labels
 from core.analysis import explain, naming
 from core.analysis.store import Store
 from core.errors import QueryError, SaeTuiError, SessionError, UsageError
@@ -17,9 +17,6 @@ from core.records import Progress
 from core.session import Session
 from sae_tui.commands.output import as_json, session_of, table, watched
 from sae_tui.text import safe
-
-KEY = "SAE_TUI_LLM_KEY"
-"""Of the environment: what opens the address; never written anywhere."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,10 +31,12 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     )  # fmt: skip
     what.add_argument("--propose", action="store_true", help="make some from token statistics, without any model")
     what.add_argument(
-        "--ask", metavar="URL",
-        help=f"ask a language model at an OpenAI-compatible address; {KEY} in the environment is its key",
+        "--ask", metavar="URL", nargs="?", const="",
+        help=f"ask a language model at an OpenAI-compatible address, or at that which {explanations.URL} in the "
+        f"environment holds; {explanations.KEY} there is its key",
     )  # fmt: skip
-    verb.add_argument("--model", metavar="M", help="with --ask: the model's name there")
+    verb.add_argument("--model", metavar="M", help=f"with --ask: the model's name there ({explanations.MODEL})")
+    verb.add_argument("--offer", action="store_true", help="with --ask: show what it says, and write no label")
     verb.add_argument(
         "--where", default="NOT dead", metavar="SQL", help="which features are labelled (those that fired)"
     )
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         with Store.open([session]) as store:
             new = naming.labels(store, _features(args, store, store.d_sae))
         _added(args, session, new, "proposed")
-    elif args.ask:
+    elif args.ask is not None:
         _ask(args, session)
     else:
         _list(args, session)
@@ -110,27 +109,27 @@ def _added(args: argparse.Namespace, session: Session, new: Sequence[Label], how
 
 
 def _features(args: argparse.Namespace, store: Store, limit: int) -> list[int]:
-    """Those that are asked for, the strongest first, without those that have a label, unless it is to be replaced."""
+    """Those that are asked for, the strongest first, without those that have a label, where that one would stay."""
     found = store.features(sort="max", where=args.where, limit=store.d_sae)
-    kept = [row["feature"] for row in found if args.replace or not row["label"]]
+    kept = [row["feature"] for row in found if args.replace or args.offer or not row["label"]]
     return kept[: args.limit if args.limit is not None else limit]
 
 
 def _ask(args: argparse.Namespace, session: Session) -> None:
-    if not args.model:
-        raise UsageError("--ask needs --model", hint="the name by which the server there knows it")
-    speaker = explain.Address(args.ask, args.model, key=os.environ.get(KEY, ""))
-    found: list[explain.Explanation] = []
+    url, model = explanations.configured(args.ask, args.model)
+    speaker = explain.Address(url, model, key=os.environ.get(explanations.KEY, ""))
+    found: list[explanations.Explanation] = []
     with Store.open([session]) as store:
         features = _features(args, store, 20)
 
         def work() -> Iterator[Progress]:
             for done, feature in enumerate(features):
-                yield Progress(phase=f"asking {args.model}", done=done, total=len(features), unit="features")
+                yield Progress(phase=f"asking {model}", done=done, total=len(features), unit="features")
                 one = explain.explained(store, speaker, feature)
-                explain.keep(session, one)
-                said = Label(feature=feature, label=one.label, source=args.model)
-                labels.add(session, [said], replace_labels=args.replace)
+                explanations.keep(session, one)
+                if not args.offer:
+                    said = Label(feature=feature, label=one.label, source=model)
+                    labels.add(session, [said], replace_labels=args.replace)
                 found.append(one)
 
         for _ in watched(work()):

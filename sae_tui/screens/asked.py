@@ -88,7 +88,7 @@ class Asks(Page):
                 act(found)
 
         self.background(
-            verb.answer, lambda found: ended(then, found), group="ask", failed=lambda error: ended(failed, error)
+            verb.answer, lambda found: ended(then, found), group="verb", failed=lambda error: ended(failed, error)
         )
 
     def stop_asking(self) -> bool:

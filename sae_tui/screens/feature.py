@@ -45,8 +45,8 @@ class FeaturePage(FeatureText, FeatureActions):
         return self._panes.places.reading if action in ("firing", "firing_before") and self.is_mounted else True
 
     def action_close(self) -> None:
-        """Stop what is asked of a text; close the document; where none is open, leave."""
-        stopped = self.forget_text()
+        """Stop what is asked, of the model or of a text; close the document; where none is open, leave."""
+        stopped = self.interrupted() or self.forget_text()
         if not self._panes.places.close() and not stopped:
             self.action_back()
 

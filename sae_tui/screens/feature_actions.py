@@ -4,16 +4,16 @@ import os
 import shlex
 import sys
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.labels import Label
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.dialogs import Ask
-from sae_tui.screens.feature_view import FeatureView, origin
-from sae_tui.screens.saying import Saying
+from sae_tui.screens.explaining import Explaining
+from sae_tui.screens.feature_view import FeatureView
 from sae_tui.text import called, figure
+from sae_tui.widgets.feature_head import FeatureHead
 from sae_tui.widgets.histogram import Histogram
 from sae_tui.widgets.paged_table import PagedTable
 from sae_tui.widgets.pane_set import PaneSet
@@ -42,7 +42,7 @@ def browser_here() -> bool:
     return True
 
 
-class FeatureActions(FeatureView, Saying):
+class FeatureActions(FeatureView, Explaining):
     """One feature of the session at hand, over the Features screen."""
 
     SECTION, MODE = "feature", "features"
@@ -101,14 +101,15 @@ class FeatureActions(FeatureView, Saying):
         """What is shown of it."""
         return None if self._card is None else self._card.row[field] or ""
 
-    def wrote(self, said: Sequence[Label]) -> None:
+    def wrote(self, said: Mapping[int, dict[str, Any]]) -> None:
         """Show it, where the feature is still shown."""
-        for label in said:
-            if self._card is not None and self._card.feature == label.feature:
-                now = {"label": label.label, "note": label.note, "starred": label.starred, "tags": list(label.tags)}
-                self._card = replace(self._card, row={**self._card.row, **now})
-                self._origin = origin(self._session, label) if self._session else ""
-                self._show_head()
+        if self._card is not None and self._card.feature in said:
+            self._card = replace(self._card, row={**self._card.row, **said[self._card.feature]})
+            self._show_head()
+
+    def show_asking(self) -> None:
+        """In the head."""
+        self.query_one(FeatureHead).tell(self.asking)
 
     def action_steer(self) -> None:
         """Ask how, and go to Steer with it."""
@@ -136,8 +137,9 @@ class FeatureActions(FeatureView, Saying):
         self._panes.step(-1)
 
     def action_close(self) -> None:
-        """Leave."""
-        self.action_back()
+        """Stop asking the model; where nothing is asked, leave."""
+        if not self.interrupted():
+            self.action_back()
 
     def action_back(self) -> None:
         """Leave, with the cursor of the list below on the feature one has come to."""

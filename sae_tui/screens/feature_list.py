@@ -19,6 +19,7 @@ from core.session import Session
 from sae_tui.screens.browsing import Asking, Found, Wanted, glance
 from sae_tui.screens.features_words import nothing, ran, title
 from sae_tui.screens.page import Page
+from sae_tui.text import shortened
 from sae_tui.widgets.bars import Line
 from sae_tui.widgets.feature_columns import SETS, table_columns
 from sae_tui.widgets.fields import TextLine
@@ -240,9 +241,11 @@ class FeatureList(Page):
         """Other keys work here."""
         self._draw_place()
 
-    def _draw_ran(self) -> None:
+    def _draw_ran(self, at_work: str = "") -> None:
+        """`at_work`, safe: what goes on besides, in the place of the condition until something else is said."""
+        width = self.size.width - 10
         asking = self._asking is not None
-        said = ran(self._found, trouble=self._trouble, asking=asking, width=self.size.width - 10)
+        said = Content(shortened(at_work, width)) or ran(self._found, trouble=self._trouble, asking=asking, width=width)
         line = self.query_one("#ran", Line)
         line.set_class(bool(said), "-here")
         line.show(said)

@@ -6,11 +6,9 @@ from typing import ClassVar
 
 from textual.widget import Widget
 
-from core import labels
-from core.analysis import card, gallery, naming
+from core.analysis import card, gallery
 from core.analysis.card import Card
 from core.errors import QueryError, SaeTuiError
-from core.labels import Label
 from core.sae.provenance import neuronpedia_page
 from core.session import Session
 from sae_tui.screens.features import FeaturesPage
@@ -26,8 +24,8 @@ MANY = 100
 Place = tuple[int, int] | None
 """Where a feature stands in the order of the Features screen, from 0, and how many there are in it."""
 
-Shown = tuple[Known, Place, str]
-"""What is known of it, where it stands, and where its label is from."""
+Shown = tuple[Known, Place]
+"""What is known of it, and where it stands."""
 
 
 class FeatureView(Page):
@@ -47,7 +45,6 @@ class FeatureView(Page):
         self._place: Place = None
         self._link: str | None = None
         """Its page on Neuronpedia."""
-        self._origin = ""
         """Where its label is from."""
         self._steps = 0
         """To be taken, or being looked up."""
@@ -64,6 +61,7 @@ class FeatureView(Page):
 
     def opened(self, session: Session | None) -> None:
         """A feature belongs to its session: of another one there is nothing to show here."""
+        super().opened(session)
         if self._session is not None and (session is None or session.path != self._session.path):
             self.call_later(super().action_back)
             return
@@ -96,14 +94,14 @@ class FeatureView(Page):
             images = gallery.read(store, feature, limit=MANY, band=None) if session.reads_images else None
             found = card.read(store, feature, context=REACH if images is None else 0)
             known = Known(card=found, gallery=images, link=_link(session, feature), why=_why_dead(found, session.name))
-            return known, _place(browser, feature), origin(session, labels.read(session).get(feature))
+            return known, _place(browser, feature)
 
         self._loading = True
         self.background(read, self._came, group="card", failed=self._failed)
 
     def _came(self, answer: Shown) -> None:
         self._loading = False
-        known, self._place, self._origin = answer
+        known, self._place = answer
         self._card, self._link = known.card, known.link
         if self._card.feature != self._wanted:
             self._load()
@@ -155,7 +153,7 @@ class FeatureView(Page):
         meta, place = self._card.meta, self._place
         rank = (f"{place[0] + 1:,} of {place[1]:,}",) if place else ()
         beside = (*rank, safe(meta.get("hook", "")), safe(meta.get("model", "")))
-        self.query_one(FeatureHead).show(self._card, beside, self._origin)
+        self.query_one(FeatureHead).show(self._card, beside)
 
 
 def _place(browser: FeaturesPage | None, feature: int) -> Place:
@@ -173,21 +171,6 @@ def _link(session: Session, feature: int) -> str | None:
     except SaeTuiError:  # what is known of the feature is shown without its weights
         return None
     return neuronpedia_page(config, feature) if config else None
-
-
-def origin(session: Session, label: Label | None) -> str:
-    """Who gave its label, and how well a language model's tells the feature; "" without one. Blocks. Not safe."""
-    if label is None or not label.label:
-        return ""
-    if label.source == "person":
-        return "by a person"
-    if label.source == naming.SOURCE:
-        return "proposed from its tokens"
-    from core.analysis import explain  # what it imports to ask over the network takes long
-
-    check = explain.checks(session).get((label.feature, label.label))
-    score = f", detection score {check['score']:.2f}" if check else ""
-    return f"by {label.source or 'nobody named'}{score}"
 
 
 def _why_dead(found: Card, session: str) -> str:

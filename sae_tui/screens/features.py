@@ -1,7 +1,7 @@
 """Features: browse, filter and sort what the SAE has learned, a preview beside it."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -9,16 +9,15 @@ from textual import on
 
 from core import jobs
 from core.analysis.browse import FACETS, MATCH, Kind
-from core.labels import Label
 from sae_tui import keys
 from sae_tui.screens.browsing import Wanted
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.concept_words import Searched
 from sae_tui.screens.dialogs import Ask
+from sae_tui.screens.explaining import Explaining
 from sae_tui.screens.feature_list import QUIET_S
 from sae_tui.screens.feature_maps import Maps
 from sae_tui.screens.questions import Questions
-from sae_tui.screens.saying import Saying
 from sae_tui.text import safe
 from sae_tui.widgets.contexts import Contexts
 from sae_tui.widgets.feature_columns import ASCENDING, sets
@@ -26,7 +25,7 @@ from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.gallery import Gallery
 
 
-class FeaturesPage(Questions, Saying, Maps):
+class FeaturesPage(Questions, Explaining, Maps):
     """All features of the session at hand."""
 
     SECTION = MODE = "features"
@@ -126,6 +125,8 @@ class FeaturesPage(Questions, Saying, Maps):
         elif self._asking is not None:
             self._give_up()
             self._draw_ran()
+        elif self.interrupted():
+            return
         elif self._wanted.text or self._trouble:
             self._clear()
         elif self._wanted.kind != Kind():
@@ -243,9 +244,13 @@ class FeaturesPage(Questions, Saying, Maps):
         row = self._table.row
         return [int(str(one)) for one in self._table.marks] or ([row["feature"]] if row else [])
 
-    def wrote(self, said: Sequence[Label]) -> None:
+    def wrote(self, said: Mapping[int, dict[str, Any]]) -> None:
         """Look again."""
         self._ask()
+
+    def show_asking(self) -> None:
+        """Beneath the filter box."""
+        self._draw_ran(self.asking)
 
     def action_copy_numbers(self) -> None:
         """Copy the numbers of what is chosen."""

@@ -1,6 +1,6 @@
 """What a person says of features, on the screens that show them: labels, notes, tags and stars, of one or of many."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core import labels
@@ -29,8 +29,8 @@ class Saying(Page):
         """What was said before, where the screen has it at hand: a dialog that comes later takes keys too late."""
         return None
 
-    def wrote(self, said: Sequence[Label]) -> None:
-        """This was written down."""
+    def wrote(self, said: Mapping[int, dict[str, Any]]) -> None:
+        """Something was written of these features: what is said of each now, as `Reads.said` has it."""
         raise NotImplementedError
 
     def action_star(self) -> None:
@@ -43,7 +43,7 @@ class Saying(Page):
             known = labels.read(session)
             return all(feature in known and known[feature].starred for feature in chosen)
 
-        self.background(every, lambda starred: self._say(chosen, starred=not starred), group="said")
+        self.background(every, lambda starred: self.say_of(chosen, starred=not starred), group="said")
 
     def action_label(self) -> None:
         """Ask for a label."""
@@ -63,17 +63,15 @@ class Saying(Page):
         if not chosen or session is None:
             return
 
-        def write() -> tuple[list[Label], int, int]:
+        def write() -> tuple[dict[int, dict[str, Any]], int, int]:
             store = self.app.stores.get(session)
-            new = naming.labels(store, chosen)
-            written, left = labels.add(session, new)
+            written, left = labels.add(session, naming.labels(store, chosen))
             store.relabel()
-            known = labels.read(session)
-            return [known[label.feature] for label in new], written, left
+            return store.said(chosen), written, left
 
-        def proposed(answer: tuple[list[Label], int, int]) -> None:
+        def proposed(answer: tuple[dict[int, dict[str, Any]], int, int]) -> None:
             said, written, left = answer
-            self.app.say(_proposed(len(chosen), said, written, left))
+            self.app.say(_proposed(said, written, left))
             if written:
                 self.wrote(said)
 
@@ -92,7 +90,7 @@ class Saying(Page):
 
         def answered(text: str | None) -> None:
             if text is not None:
-                self._say(chosen, **{field: labels.tags_in(text) if field == "tags" else text.strip()})
+                self.say_of(chosen, **{field: labels.tags_in(text) if field == "tags" else text.strip()})
 
         def ask(said: Sequence[Any]) -> None:
             texts = {", ".join(one) if field == "tags" else one for one in said}
@@ -101,17 +99,20 @@ class Saying(Page):
         here = self.said(field)
         ask([here]) if here is not None else self.background(before, ask, group="said")
 
-    def _say(self, features: Sequence[int], **fields: Any) -> None:
+    def say_of(self, features: Sequence[int], **fields: Any) -> None:
+        """Write it down, as a person's word, and show it."""
         session = self.app.session
         if session is None:
             return
 
-        def write() -> list[Label]:
-            said = [labels.change(session, feature, **fields) for feature in features]
-            self.app.stores.get(session).relabel()
-            return said
+        def write() -> dict[int, dict[str, Any]]:
+            for feature in features:
+                labels.change(session, feature, **fields)
+            store = self.app.stores.get(session)
+            store.relabel()
+            return store.said(features)
 
-        def written(said: list[Label]) -> None:
+        def written(said: dict[int, dict[str, Any]]) -> None:
             if len(said) > 1:
                 name = "stars" if "starred" in fields else ", ".join(fields)
                 self.app.say(f"{name} of {len(said)} features: written")
@@ -120,8 +121,9 @@ class Saying(Page):
         self.background(write, written, group=f"say-{features[0]}")
 
 
-def _proposed(asked: int, said: Sequence[Label], written: int, left: int) -> str:
-    """What came of proposing labels for so many features."""
+def _proposed(said: Mapping[int, dict[str, Any]], written: int, left: int) -> str:
+    """What came of proposing labels for these features."""
+    asked = len(said)
     if asked > 1:
         silent = asked - written - left
         parts = [f"{written:,} of {asked:,} labels proposed from tokens"]
@@ -132,4 +134,5 @@ def _proposed(asked: int, said: Sequence[Label], written: int, left: int) -> str
         return "it has a label, which stays: e changes it"
     if not written:
         return "the tokens it fires on say too little for a label: e gives it one"
-    return f'proposed from its tokens: "{said[0].label}"'
+    [one] = said.values()
+    return f'proposed from its tokens: "{one["label"]}"'

@@ -24,14 +24,14 @@ SETS = {
         "feature", "decoder_norm", "encoder_norm", "encoder_cosine", "bias", "threshold", "duplicate", "cluster", "x",
         "y", "label",
     ),
-    "notes": ("feature", "starred", "label", "note", "tags"),
+    "notes": ("feature", "starred", "label", "label_source", "label_score", "note", "tags"),
 }  # fmt: skip
 """Each set's columns, by their names in the database; what is in none makes a set of its own, `more`."""
 OF_TOKENS = ("token_entropy", "token_stability")
 """Columns that say nothing else of images than others do."""
 ASCENDING = (
-    "feature", "label", "note", "top_token", "token_entropy", "category_entropy", "specialist_category", "cluster",
-    "birth", "death",
+    "feature", "label", "label_source", "note", "top_token", "token_entropy", "category_entropy",
+    "specialist_category", "cluster", "birth", "death",
 )  # fmt: skip
 """Columns one looks at from the smallest on."""
 
@@ -73,6 +73,10 @@ def _column(name: str, ascii_only: bool, unit: str, *, stars: bool) -> Column:
             return Column(name, "label", 12, _label if stars else _text(name), weight=2)
         case "specialist_category":
             return Column(name, "strong most in", 16, _strong_in, weight=1)
+        case "label_source":
+            return Column(name, "by", 10, _text(name), style="$text-muted")
+        case "label_score":
+            return Column(name, "score", 7, _score, right=True)
         case "note" | "tags":
             return Column(name, name, 14, _text(name), weight=2, style="$text-muted")
         case "starred":
@@ -112,6 +116,11 @@ def _text(name: str) -> Callable[[Row], str]:
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
 
     return shown
+
+
+def _score(row: Row) -> str:
+    score = row["label_score"]
+    return "" if score is None else f"{score:.2f}"
 
 
 def _strong_in(row: Row) -> str | Content:

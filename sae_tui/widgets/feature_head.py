@@ -5,13 +5,14 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 
-from core.analysis.card import Card
+from core.analysis import naming
+from core.analysis.card import Card, Row
 from sae_tui.text import facts, safe, shortened
 from sae_tui.widgets.bars import Line
 
 
 class FeatureHead(Vertical):
-    """Two lines, and a third where there is a note."""
+    """Two lines, and a third where there is a note, or something goes on."""
 
     DEFAULT_CSS = """
     FeatureHead {
@@ -27,7 +28,7 @@ class FeatureHead(Vertical):
         self._feature = feature
         self._card: Card | None = None
         self._beside: tuple[str, ...] = ()
-        self._origin = ""
+        self._at_work = ""
 
     def compose(self) -> ComposeResult:
         """The lines."""
@@ -35,12 +36,14 @@ class FeatureHead(Vertical):
         yield Line(id="facts")
         yield Line(id="note")
 
-    def show(self, card: Card, beside: tuple[str, ...], origin: str) -> None:
-        """Show what is known, with the `origin` of the label behind it.
+    def show(self, card: Card, beside: tuple[str, ...]) -> None:
+        """Show what is known; `beside`, safe, at the right: of these words, the first ones that there is room for."""
+        self._card, self._beside = card, beside
+        self._draw()
 
-        `beside`, safe, at the right: of these words, the first ones that there is room for.
-        """
-        self._card, self._beside, self._origin = card, beside, origin
+    def tell(self, at_work: str) -> None:
+        """Say what goes on, safe, in the place of the note; nothing does where it is empty."""
+        self._at_work = at_work
         self._draw()
 
     def on_resize(self) -> None:
@@ -56,7 +59,7 @@ class FeatureHead(Vertical):
             (f"Feature {row['feature']}", "bold $primary"),
             (" ★" if row["starred"] else "", "$accent"),
             (called, "bold"),
-            (f"  {safe(self._origin)}" if called and self._origin else "", "$text-muted"),
+            (f"  {_origin(row)}" if called else "", "$text-muted"),
             ("" if called else "  no label yet, e gives it one", "$text-disabled"),
             ("".join(f"  #{safe(tag)}" for tag in row["tags"] or ()), "$text-muted"),
         ).truncate(max(0, width), ellipsis=True)
@@ -67,8 +70,9 @@ class FeatureHead(Vertical):
         gap = " " * max(0, width - left.cell_length - cell_len(right))
         self.query_one("#name", Line).show(Content.assemble(left, gap, (right, "$text-muted")))
         self.query_one("#facts", Line).show(self._facts(self._card))
-        self.query_one("#note", Line).show(Content(shortened(safe(row["note"] or ""), width)))
-        self.set_class(bool(row["note"]), "-noted")
+        note = self._at_work or safe(row["note"] or "")
+        self.query_one("#note", Line).show(Content(shortened(note, width)))
+        self.set_class(bool(note), "-noted")
 
     def _facts(self, card: Card) -> Content:
         """Its figures: of how many tokens or images where there is room for that, and as many as there is room for."""
@@ -87,3 +91,11 @@ class FeatureHead(Vertical):
                 break
             line = longer
         return line
+
+
+def _origin(row: Row) -> str:
+    """Who gave the label in a row of `browse`, and how well it tells the feature. Safe."""
+    source, score = row["label_source"], row["label_score"]
+    known = {"person": "by a person", naming.SOURCE: "proposed from its tokens"}
+    told = known.get(source) or f"by {safe(source or 'nobody named')}"
+    return told if score is None else f"{told}, detection score {score:.2f}"

@@ -553,8 +553,10 @@ async def test_a_label_stands_with_who_gave_it_and_its_detection_score(sessions_
     session = Session(sessions_root / "alpha")
     labels.append(session, Label(feature=5, label="months", source="gpt [b]"))
     labels.append(session, Label(feature=6, label="days", source="list.jsonl"))
-    append_line(session.explanations_path, '{"feature": 5, "label": "months", "score": 0.834}')
-    append_line(session.explanations_path, '{"feature": 6, "label": "other words", "score": 0.9}')
+    append_line(session.explanations_path, '{"feature": 5, "label": "months", "score": 0.834, "model": "gpt [b]"}')
+    append_line(
+        session.explanations_path, '{"feature": 6, "label": "other words", "score": 0.9, "model": "list.jsonl"}'
+    )
     app = workbench(sessions_root, session="alpha")
     async with app.run_test(size=WIDE) as pilot:
         page = await opened(app, pilot, 5)

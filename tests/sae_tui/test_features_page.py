@@ -16,6 +16,7 @@ from sae_tui import keys
 from sae_tui.screens.browsing import Wanted
 from sae_tui.screens.choose import Choose
 from sae_tui.screens.dialogs import AskText
+from sae_tui.screens.explaining import Explaining
 from sae_tui.screens.feature_maps import Maps
 from sae_tui.screens.features import FeaturesPage
 from sae_tui.screens.map import MapPage
@@ -261,7 +262,7 @@ async def test_facets_column_sets_marks_and_steering(sessions_root, workbench):
         assert "p50" in headers[0]
         assert "strong" in headers[1] and "birth" in headers[2]
         assert "bias" in headers[3]
-        assert "note" in headers[4]
+        assert headers[4][:6] == ["id", "star", "label", "by", "score", "note"]
         assert "histogram" in headers[-1]
         first = shown(page)[:2]
         await pilot.press("space", "space")
@@ -551,6 +552,6 @@ def test_every_column_of_a_database_is_in_some_set():
 def test_every_key_of_the_screen_is_said_in_the_help():
     assert {a.name for a in keys.actions("features")} == {
         name.removeprefix("action_")
-        for name in {**vars(Saying), **vars(Maps), **vars(FeaturesPage)}
+        for name in {**vars(Saying), **vars(Explaining), **vars(Maps), **vars(FeaturesPage)}
         if name.startswith("action_") and name != "action_zoom"
     }

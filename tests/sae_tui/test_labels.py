@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from core import config, labels
+from core import config, explanations, labels
 from core.analysis.store import Store
 from core.labels import Label
+from core.storage import read_lines
 from sae_tui.cli import run
-from tests.core.analysis.conftest import make_case  # noqa: F401 # a fixture
+from tests.core.analysis.conftest import ALWAYS, EQUAL, make_case, server  # noqa: F401 # fixtures
 
 
 @pytest.fixture
@@ -124,7 +125,6 @@ def test_a_file_that_holds_no_labels_is_told(case, capsys, tmp_path):
     file.write_text('{"label": "without a feature"}\n')
     assert "line 1 is no label" in called(case, capsys, "--import", str(file), code=2).err
     assert "cannot be read" in called(case, capsys, "--import", str(tmp_path / "none"), code=2).err
-    assert "needs --model" in called(case, capsys, "--ask", "http://localhost:1/v1", code=2).err
 
 
 def test_a_label_from_elsewhere_keeps_what_a_person_said_besides(case):
@@ -132,3 +132,29 @@ def test_a_label_from_elsewhere_keeps_what_a_person_said_besides(case):
     assert labels.add(case.session, [Label(feature=2, label="new", source="m")]) == (1, 0)
     now = labels.read(case.session)[2]
     assert (now.label, now.note, now.tags, now.source) == ("new", "look again", ("odd",), "m")
+
+
+def test_a_model_is_named_by_flags_or_in_the_environment(case, capsys, monkeypatch):
+    for name in (explanations.URL, explanations.MODEL):
+        monkeypatch.delenv(name, raising=False)
+    assert "no language model is configured: set SAE_TUI_LLM_URL" in called(case, capsys, "--ask", code=2).err
+    told = "the language model has no name: set SAE_TUI_LLM_URL"
+    assert told in called(case, capsys, "--ask", "http://localhost:1/v1", code=2).err
+    monkeypatch.setenv(explanations.URL, "http://127.0.0.1:9/v1")
+    monkeypatch.setenv(explanations.MODEL, "stub")
+    assert "http://127.0.0.1:9/v1/chat/completions cannot be reached" in called(case, capsys, "--ask", code=1).err
+    assert "'ftp' is no address" in called(case, capsys, "--ask", "ftp", code=2).err
+
+
+def test_what_a_model_says_is_written_or_only_shown(case, capsys, server):  # noqa: F811
+    url, _, answer = server
+    answer[0] = lambda prompt: '{"label": "some tokens", "active": [1]}'
+    labels.change(case.session, ALWAYS, label="mine")
+    asked = ("--ask", url, "--model", "stub", "--where", f"feature IN ({ALWAYS}, {EQUAL})", "--json")
+    found = {one["feature"]: one for one in json.loads(called(case, capsys, *asked, "--offer").out)}
+    assert found.keys() == {ALWAYS, EQUAL} and found[EQUAL]["label"] == "some tokens"
+    assert labels.read(case.session).keys() == {ALWAYS}
+    assert len(json.loads(called(case, capsys, *asked).out)) == 1
+    kept = labels.read(case.session)
+    assert (kept[EQUAL].label, kept[EQUAL].source, kept[ALWAYS].label) == ("some tokens", "stub", "mine")
+    assert [line["feature"] for line in read_lines(case.session.explanations_path)].count(EQUAL) == 2

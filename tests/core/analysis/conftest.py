@@ -1,7 +1,10 @@
 """A small analysis made of random numbers: its Parquet shards, and the same numbers for a naive count."""
 
+import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +167,31 @@ def write(path: Path, columns: dict[str, object]) -> None:
         }),
         path,
     )  # fmt: skip
+
+
+@pytest.fixture
+def server():
+    """An address, what was asked there, and what it answers: a function of the prompt, or a code."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append((self.path, dict(self.headers), body))
+            said = answer[0](body["messages"][0]["content"])
+            code, content = said if isinstance(said, tuple) else (200, said)
+            reply = content if code != 200 else json.dumps({"choices": [{"message": {"content": content}}]})
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(reply.encode())
+
+        def log_message(self, *_):
+            pass
+
+    asked, answer = [], [lambda prompt: ""]
+    http = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{http.server_port}/v1", asked, answer
+    http.shutdown()
+    thread.join()
+    http.server_close()

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import threading
 import time
 
@@ -13,6 +14,7 @@ from core.analysis import browse
 from core.analysis.browse import FACETS, as_condition
 from core.analysis.store import Store
 from core.errors import QueryError
+from core.storage import append_line
 from tests.core.analysis.conftest import ALWAYS, N_FEATURES, SILENT
 
 COLUMNS = {"feature": "INTEGER", "density": "DOUBLE", "max": "DOUBLE", "dead": "BOOLEAN", "label": "VARCHAR"}
@@ -205,6 +207,27 @@ def test_labels_written_later_are_seen_once_they_are_read_again(store, case):
     labels.change(case.session, 8, label="", starred=False)
     store.relabel()
     assert found(store, "starred") == [3]
+
+
+def test_features_are_sorted_and_filtered_by_who_gave_the_label_and_its_score(store, case):
+    for feature, label, source in ((3, "years", "m"), (5, "", "m"), (8, "days", "m"), (9, "mine", "person")):
+        labels.append(case.session, labels.Label(feature=feature, label=label, source=source))
+        line = {"feature": feature, "label": label, "model": "m", "score": feature / 10}
+        append_line(case.session.explanations_path, json.dumps(line))
+    store.relabel()
+    rows = {row["feature"]: (row["label_source"], row["label_score"]) for row in store.features(limit=99)}
+    assert {feature: said for feature, said in rows.items() if said != (None, None)} == {
+        3: ("m", 0.3), 8: ("m", 0.8), 9: ("person", None),
+    }  # fmt: skip
+    assert found(store, sort="label_score", descending=True)[:2] == [8, 3]
+    assert found(store, "label_source = 'm' AND label_score > 0.5") == [8]
+    assert {name: store.browsed_row(8)[name] for name in browse.SAID} == store.said([8])[8]
+    append_line(case.session.explanations_path, '{"feature": 8, "label": "days", "model": "m", "score": 0.5}')
+    store.relabel()
+    assert (store.browsed_row(8)["label_score"], store.labelled) == (0.5, 2)
+    labels.change(case.session, 8, label="days")
+    store.relabel()
+    assert store.browsed_row(8)["label_source"] == "person" and store.browsed_row(8)["label_score"] is None
 
 
 def test_labels_of_other_sessions_are_not_browsed(make_case):

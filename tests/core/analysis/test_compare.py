@@ -186,8 +186,11 @@ def test_a_summary_counts_what_the_database_holds(pair):
 def test_a_summary_has_the_mean_score_of_the_labels_that_were_tested(case):
     assert compare.summary(case.session).figures["label_score"] is None
     for feature, label in ((1, "a"), (2, "b"), (3, "c"), (4, "d")):
-        labels.append(case.session, Label(feature=feature, label=label))
+        labels.append(case.session, Label(feature=feature, label=label, source="m"))
     tests = [(1, "a", 0.9), (1, "a", 0.6), (2, "another", 0.1), (3, "c", 1.0), (4, "d", None)]
-    lines = (json.dumps({"feature": feature, "label": label, "score": score}) for feature, label, score in tests)
+    lines = (
+        json.dumps({"feature": feature, "label": label, "model": "m", "score": score})
+        for feature, label, score in tests
+    )
     case.session.explanations_path.write_text("\n".join(lines) + "\n")
     assert compare.summary(case.session).figures["label_score"] == pytest.approx((0.6 + 1.0) / 2)

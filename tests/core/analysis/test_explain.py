@@ -2,43 +2,14 @@
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from core import explanations
 from core.analysis import explain
 from core.analysis.store import Store
 from core.errors import RunError, UsageError
 from tests.core.analysis.conftest import ALWAYS, ONCE, SILENT
-
-
-@pytest.fixture
-def server():
-    """An address, what was asked there, and what it answers: a function of the prompt, or a code."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append((self.path, dict(self.headers), body))
-            said = answer[0](body["messages"][0]["content"])
-            code, content = said if isinstance(said, tuple) else (200, said)
-            reply = content if code != 200 else json.dumps({"choices": [{"message": {"content": content}}]})
-            self.send_response(code)
-            self.end_headers()
-            self.wfile.write(reply.encode())
-
-        def log_message(self, *_):
-            pass
-
-    asked, answer = [], [lambda prompt: ""]
-    http = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{http.server_port}/v1", asked, answer
-    http.shutdown()
-    thread.join()
-    http.server_close()
 
 
 def knowing(store, feature):
@@ -69,7 +40,7 @@ def test_a_label_is_asked_for_and_tested_on_other_contexts(case, server):
     assert headers["Authorization"] == "Bearer secret"
     assert (body["model"], body["temperature"]) == ("stub", 0)
     assert found.score is None or found.score == 1.0
-    explain.keep(case.session, found)
+    explanations.keep(case.session, found)
     [kept] = map(json.loads, case.session.explanations_path.read_text().splitlines())
     assert kept["prompt"] == body["messages"][0]["content"]
     assert "secret" not in json.dumps(kept)
