@@ -71,11 +71,17 @@ class EngineError(RunError):
     """The engine died or answered with an error."""
 
 
+LISTED = 40
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?` for the known word closest to `word`, or the list of them all."""
+    """`did you mean 'x'?` for the known word closest to `word`, or the list of them, LISTED at most."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(known)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    more = f" and {len(known) - LISTED:,} more" if len(known) > LISTED else ""
+    return "known are " + ", ".join(known[:LISTED]) + more
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -94,7 +94,9 @@ def _found(source: str, given: Mapping[str, Any]) -> Generator[Progress, None, f
     found = foreign.read(fetched.source, place=fetched.place, given=given["sae"], overrides=fetched.overrides)
     if not found.metadata.get("model_name"):
         found.metadata["model_name"] = fetched.model
-    found.metadata.update(fetched.recorded | recorded.in_metadata(found.metadata))
+    if fetched.neuronpedia:
+        found.metadata.setdefault("neuronpedia_id", fetched.neuronpedia)
+    found.metadata.update({**fetched.recorded, **recorded.in_metadata(found.metadata)})
     return found
 
 

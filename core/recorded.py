@@ -3,7 +3,7 @@
 A session keeps it in the metadata of `sae/cfg.json`, as `l0` (SAELens' own name) and `explained_variance`. Recorded by
 
     SAELens              metadata.l0 of cfg.json, or sparsity.safetensors: s_j = log10 of how often feature j fires
-    SAELens' releases    l0 and variance_explained, in the list that comes with sae-lens
+    SAELens' releases    l0 and variance_explained, see `core.sae.registry`
     dictionary_learning  l0 and frac_variance_explained of eval_results.json, beside ae.pt
     Gemma Scope          average_l0_N, its folder's name; in Gemma Scope 2 l0 of config.json, what it was trained for
 

@@ -1,10 +1,11 @@
-"""Foreign SAEs by name: `REPO:FOLDER` on the hub, and SAELens' `RELEASE/ID` where sae-lens is installed.
+"""Foreign SAEs by name: `REPO:FOLDER` on the hub, and SAELens' `RELEASE/ID`.
 
 Fetches the few files of one SAE and turns the hub's failures into a ModelError; what is in the files is `foreign`'s.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from core.errors import ModelError, nearest
@@ -19,12 +20,25 @@ class Fetched(NamedTuple):
     source: Path
     place: str
     """`REPO:FOLDER`"""
-    overrides: dict[str, Any]
+    overrides: Mapping[str, Any]
     """What goes before the SAE's own SAELens configuration."""
     model: str | None
     """The model's name, as the release says it."""
-    recorded: dict[str, float]
+    recorded: Mapping[str, float]
     """L0 and explained variance, as the release says them; see `core.recorded`."""
+    neuronpedia: str | None
+    """What Neuronpedia calls it, where it is there."""
+
+
+class _Named(NamedTuple):
+    """What a name stands for; the rest as in `Fetched`."""
+
+    repository: str
+    folder: str
+    overrides: Mapping[str, Any] = MappingProxyType({})
+    model: str | None = None
+    recorded: Mapping[str, float] = MappingProxyType({})
+    neuronpedia: str | None = None
 
 
 def fetch(name: str) -> Generator[Progress, None, Fetched]:
@@ -32,13 +46,9 @@ def fetch(name: str) -> Generator[Progress, None, Fetched]:
 
     Raises ModelError: no such name, gated, offline, no such folder.
     """
-    overrides: dict[str, Any] = {}
-    model, known = None, dict[str, float]()
-    if ":" in name:
-        repository, _, folder = name.partition(":")
-    else:
-        repository, folder, overrides, model, known = _released(name)
-    folder = folder.strip("/")
+    repository, _, folder = name.partition(":")
+    named = _Named(repository, folder) if ":" in name else _released(name)
+    repository, folder = named.repository, named.folder.strip("/")
     yield Progress(phase=f"fetching {repository}:{folder}")
     # The folder alone would match whatever lies below it, a whole layer of SAEs perhaps.
     inside = [f"{folder}/{file}" if folder else file for file in (*FILES, *RECORDS)]
@@ -55,30 +65,29 @@ def fetch(name: str) -> Generator[Progress, None, Fetched]:
             f"{repository} has no SAE in {folder!r}, in a format that is read",
             hint=f"look for its folder at https://huggingface.co/{repository}/tree/main",
         )
-    return Fetched(source, f"{repository}:{folder}", overrides, model, known)
+    return Fetched(source, f"{repository}:{folder}", *named[2:])
 
 
-def _released(name: str) -> tuple[str, str, dict[str, Any], str | None, dict[str, float]]:
-    """Repository, folder, overrides, model and records of `RELEASE/ID`, from the list that comes with sae-lens."""
+def _released(name: str) -> _Named:
+    """What SAELens' list says of `RELEASE/ID`."""
     releases = registry.releases()
-    if releases is None:
-        raise ModelError(
-            f"there is no file or folder {name}, and names like RELEASE/ID are sae-lens' own, which is not installed",
-            hint="name it as REPO:FOLDER, for example google/gemma-scope-2b-pt-res:layer_20/width_16k/average_l0_71",
-        )
     release, _, id_ = name.partition("/")
     if release not in releases:
         raise ModelError(
-            f"there is no file or folder {name}, and sae-lens knows no release {release!r}",
-            hint="name it as REPO:FOLDER, or look it up in SAELens' table of pretrained SAEs",
+            f"there is no file or folder {name}, and no release {release!r} in SAELens' list",
+            hint=f"name it as REPO:FOLDER; {nearest(release, releases)}",
         )
     found = releases[release]
     ids = registry.saes(found)
     if id_ not in ids:
-        raise ModelError(f"release {release} has no SAE {id_!r}", hint=nearest(id_, ids)[:300])
+        raise ModelError(f"release {release} has no SAE {id_!r}", hint=nearest(id_, ids))
     overrides = {**(found.get("config_overrides") or {})}
     overrides |= {k: v for k, v in ids[id_].items() if k == "norm_scaling_factor"}
-    return found["repo_id"], str(ids[id_]["path"]), overrides, found.get("model"), registry.records(ids[id_])
+    one = ids[id_]
+    return _Named(
+        found["repo_id"], str(one["path"]), overrides, found.get("model"), registry.records(one),
+        one.get("neuronpedia"),
+    )  # fmt: skip
 
 
 def _explained(repository: str, error: Exception) -> ModelError:

@@ -87,13 +87,9 @@ def _named(source: str) -> SaeFacts:
         model, hook = provenance.scope(source, {})
         return _facts("fetched from the hub", {"model_name": model, "hook_name": hook})
     found = registry.releases()
-    if found is None:
-        raise ModelError(
-            f"there is no {source} here, and names like RELEASE/ID need sae-lens", hint="name it as REPO:FOLDER"
-        )
     release, _, id_ = source.partition("/")
     if release not in found:
-        raise ModelError(f"sae-lens knows no release {release!r}", hint=nearest(release, found))
+        raise ModelError(f"there is no {source} here, and no release {release!r}", hint=nearest(release, found))
     if id_ not in (saes := registry.saes(found[release])):
         raise ModelError(f"release {release} has no SAE {id_!r}", hint=nearest(id_, saes))
     told = {"model_name": found[release].get("model"), **(found[release].get("config_overrides") or {})}

@@ -26,7 +26,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument(
         "source", metavar="SOURCE",
         help="a folder or a file of SAELens, sparsify, dictionary_learning, Gemma Scope or plain tensors; "
-        "REPO:FOLDER on the hub; RELEASE/ID where sae-lens is installed; NAME@STEP, a checkpoint of a session",
+        "REPO:FOLDER on the hub; RELEASE/ID of SAELens' list; NAME@STEP, a checkpoint of a session",
     )  # fmt: skip
     verb.add_argument("--as", dest="name", required=True, metavar="NAME", help="the session's name")
     follows = verb.add_mutually_exclusive_group()

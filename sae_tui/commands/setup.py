@@ -1,7 +1,6 @@
 """Verbs around a run: config, hooks, doctor, demo."""
 
 import argparse
-import importlib.util
 import os
 import platform
 import shutil
@@ -206,7 +205,7 @@ def _model() -> dict[str, Any]:
 
 
 def _jobs() -> dict[str, Any]:
-    return {"detached jobs": _survival(Path("/etc/systemd/logind.conf")), "sae-lens": _has("sae_lens")}
+    return {"detached jobs": _survival(Path("/etc/systemd/logind.conf"))}
 
 
 def _survival(logind: Path) -> str:
@@ -218,7 +217,3 @@ def _survival(logind: Path) -> str:
     if any(line.replace(" ", "").lower() == "killuserprocesses=yes" for line in lines):
         return "are killed at logout (KillUserProcesses=yes): start them under `systemd-run --user --scope` or tmux"
     return "outlive the login"
-
-
-def _has(module: str) -> str:
-    return "installed" if importlib.util.find_spec(module) else "not installed (not needed)"

@@ -146,22 +146,17 @@ class ForeignPage(Page):
 
         def read() -> list[tuple[str, str]]:
             if row.entry.name == SOURCE:
-                return [
-                    (name, str(release.get("model") or "")) for name, release in (registry.releases() or {}).items()
-                ]
+                return [(name, str(release.get("model") or "")) for name, release in registry.releases().items()]
             model = texts[MODEL]
             known = model_facts.facts(model) if row.entry.name == HOOK and model else None
             return draft.offered(root, row.entry.name, texts, known)
 
         def show(found: list[tuple[str, str]]) -> None:
             if not found:
-                lacking = "sae-lens is not installed, whose releases would be listed: type a path or REPO:FOLDER"
-                self.app.say(
-                    lacking if row.entry.name == SOURCE else "nothing is known here of what it may be: type it"
-                )
+                self.app.say("nothing is known here of what it may be: type it")
             elif row.entry.name == SOURCE:
                 release = texts[SOURCE].partition("/")[0]
-                self.app.push_screen(Choose("a release of sae-lens' list", found, at=release), self._offer_saes)
+                self.app.push_screen(Choose("a release of SAELens' list", found, at=release), self._offer_saes)
             else:
                 self.app.push_screen(Choose(row.entry.label, found, at=row.value), self._take)
 
@@ -173,7 +168,7 @@ class ForeignPage(Page):
             return
 
         def read() -> list[tuple[str, str]]:
-            saes = registry.saes((registry.releases() or {})[release])
+            saes = registry.saes(registry.releases()[release])
             return [
                 (id_, "  ".join(filter(None, [recorded.words(registry.records(sae)), str(sae["path"])])))
                 for id_, sae in saes.items()
@@ -237,7 +232,5 @@ def _state(texts: Mapping[str, str], looked: Looked, *, running: bool) -> Conten
     if running:
         return Content.styled("importing: fetching and reading it; esc leaves, and it goes on", "$accent")
     if not texts[SOURCE]:
-        return Content.styled(
-            "Type where the SAE is; ^O lists what sae-lens knows, where it is installed.", "$text-muted"
-        )
+        return Content.styled("Type where the SAE is; ^O lists the releases that SAELens knows.", "$text-muted")
     return draft.ready(list(looked.wrong), [])

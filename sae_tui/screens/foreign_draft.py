@@ -1,6 +1,6 @@
 """An SAE from elsewhere, as it is being told: the rows, what its files say to them, what is wrong, its import.
 
-Knows no widget. `Looked.at` reads small files, and sae-lens' list the first time, which takes a second.
+Knows no widget. `Looked.at` reads small files, and SAELens' list the first time, which may take a second.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ FOLLOWS = {
 ENTRIES = (
     Entry(name=SOURCE, label="the SAE", note="a folder, a file, REPO:FOLDER or RELEASE/ID",
           help="Where it is: a folder or a file of SAELens, sparsify, dictionary_learning or Gemma Scope, or tensors "
-          "alone; REPO:FOLDER on the hub; RELEASE/ID where sae-lens is installed, whose list ^O shows."),
+          "alone; REPO:FOLDER on the hub; RELEASE/ID of SAELens' list, which ^O shows."),
     Entry(name=NAME, label="session", help="The new session's name: a folder beside the others."),
     Entry(name=MODEL, label=MODEL, note="the model it was trained on",
           help="The model it was trained on: a folder, a name on the hub, or smollm2. ^O shows those on this machine."),

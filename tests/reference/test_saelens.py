@@ -14,13 +14,14 @@ import sae_lens
 import torch
 
 from core.evaluate import Reconstruction
-from core.sae import files
+from core.sae import files, registry
 from core.sae.batchtopk import BatchTopK
 from core.sae.gated import Gated
 from core.sae.jumprelu import JumpReLU
 from core.sae.matryoshka import Matryoshka
 from core.sae.relu import ReLU
 from core.sae.topk import TopK
+from tests import releases
 
 D_IN, D_SAE, K = 16, 64, 6
 METADATA = {
@@ -295,3 +296,7 @@ def test_reconstruction_metrics_equal_those_of_sae_lens_evals():
     assert found["explained_variance"] == pytest.approx((1 - error.mean() / variance).item(), rel=1e-4)
     assert found["mse"] == pytest.approx(error.mean().item(), rel=1e-5)
     assert found["l0"] == pytest.approx((z > 0).sum(-1).float().mean().item())
+
+
+def test_the_copy_of_the_list_of_releases_is_what_its_maker_makes():
+    assert registry._copied() == releases.slim(registry.releases())

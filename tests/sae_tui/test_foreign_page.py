@@ -86,23 +86,19 @@ async def test_what_its_files_tell_is_filled_in_and_what_does_not_fit_is_said(se
 
 
 @pytest.mark.asyncio
-async def test_the_list_of_sae_lens_is_gone_through_where_it_is_installed(
-    sessions_root, workbench, tmp_path, monkeypatch
-):
+async def test_the_list_of_releases_is_gone_through(sessions_root, workbench, tmp_path, monkeypatch):
     release = {
         "repo_id": "some/repo", "model": "gpt2-small", "saes": [{"id": "blocks.8.hook_resid_pre", "path": "b8"}],
         "config_overrides": {"model_from_pretrained_kwargs": {"center_writing_weights": True}},
     }  # fmt: skip
-    found = [None]
-    monkeypatch.setattr(registry, "releases", lambda: found[0])
+    found = {"other": release}
+    monkeypatch.setattr(registry, "releases", lambda: found)
     app = workbench(sessions_root)
     async with app.run_test(size=(100, 30)) as pilot:
         page = await opened(pilot)
-        await pilot.press("ctrl+o")
-        await until(lambda: any("sae-lens is not installed" in n.message for n in app._notifications))
         await typed(pilot, SOURCE, "res-jb/blocks.8.hook_resid_pre")
-        await until(lambda: "need sae-lens" in page._form.row(SOURCE).wrong)
-        found[0] = {"other": release, "res-jb": release}
+        await until(lambda: "no release 'res-jb'" in page._form.row(SOURCE).wrong)
+        found["res-jb"] = release
         await pilot.press("ctrl+o")
         await until(lambda: isinstance(app.screen, Choose))
         await pilot.press(*"res")

@@ -1,7 +1,6 @@
 """SAEs by name: what is asked of the hub, where it lies then, and the hub's failures in a sentence."""
 
 import shutil
-import sys
 from fnmatch import fnmatch
 from types import SimpleNamespace
 
@@ -66,7 +65,8 @@ res-jb:
   config_overrides: {model_from_pretrained_kwargs: {center_writing_weights: true}}
   model: gpt2-small
   repo_id: some/repo
-  saes: [{id: blocks.8.hook_resid_pre, path: layer_20/width_16k, norm_scaling_factor: 2.5, l0: 3}]
+  saes: [{id: blocks.8.hook_resid_pre, path: layer_20/width_16k, norm_scaling_factor: 2.5, l0: 3,
+    neuronpedia: gpt2-small/8-res-jb}]
 """
 
 
@@ -76,28 +76,51 @@ def releases(tmp_path, monkeypatch):
     package = tmp_path / "site" / "sae_lens"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise AssertionError('nobody needs to import it')")
-    (package / registry.REGISTRY).write_text(RELEASES)
+    (package / registry.REGISTRY).write_text(RELEASES, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path / "site")
 
 
-def test_a_release_is_looked_up_in_what_sae_lens_brings(hub, releases):
+def test_a_release_is_looked_up_in_what_an_installed_sae_lens_brings(hub, releases):
     found, _ = fetched("res-jb/blocks.8.hook_resid_pre")
     assert found.source == hub / "layer_20" / "width_16k" and found.model == "gpt2-small"
+    assert found.neuronpedia == "gpt2-small/8-res-jb" and fetched("some/repo:layer_20/width_16k")[0].neuronpedia is None
     assert found.overrides == {
         "model_from_pretrained_kwargs": {"center_writing_weights": True}, "norm_scaling_factor": 2.5,
     }  # fmt: skip
     assert found.recorded == {"l0": 3.0} and fetched("some/repo:layer_20/width_16k")[0].recorded == {}
     with pytest.raises(ModelError, match=r"no SAE 'blocks.8.hook_resid'.*did you mean 'blocks.8.hook_resid_pre'"):
         fetched("res-jb/blocks.8.hook_resid")
-    with pytest.raises(ModelError, match="no file or folder runs/mine, and sae-lens knows no release 'runs'"):
+    with pytest.raises(
+        ModelError, match="no file or folder runs/mine, and no release 'runs'.*: name it as REPO:FOLDER"
+    ):
         fetched("runs/mine")
 
 
-def test_without_sae_lens_a_release_is_refused_with_the_other_way(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sae_lens", SimpleNamespace(__spec__=None))
+@pytest.mark.parametrize(
+    ("name", "asked", "recorded"),
+    [
+        ("gpt2-small-res-jb/blocks.8.hook_resid_pre",
+         ("jbloom/GPT2-Small-SAEs-Reformatted", "blocks.8.hook_resid_pre"), {"l0": 60, "explained_variance": 0.9}),
+        ("gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71",
+         ("google/gemma-scope-2b-pt-res", "layer_20/width_16k/average_l0_71"), {"l0": 71}),
+    ],
+)  # fmt: skip
+def test_without_sae_lens_a_release_is_looked_up_in_the_copy_that_comes_along(
+    monkeypatch, tmp_path, name, asked, recorded
+):
     monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="not installed: name it as REPO:FOLDER"):
-        fetched("res-jb/blocks.8.hook_resid_pre")
+    repository, folder = asked
+    (tmp_path / folder).mkdir(parents=True)
+
+    def snapshot_download(repo_id, allow_patterns):
+        assert repo_id == repository and folder in allow_patterns
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    found, _ = fetched(name)
+    assert found.source == tmp_path / folder and found.recorded == recorded
+    with pytest.raises(ModelError, match="did you mean 'gpt2-small-res-jb'"):
+        fetched("gpt2-small-res-jbb/blocks.8.hook_resid_pre")
 
 
 def test_a_hub_that_is_switched_off_is_said():

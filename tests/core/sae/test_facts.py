@@ -47,13 +47,13 @@ def test_each_format_tells_what_it_has(tmp_path):
 
 
 def test_what_is_not_there_or_torn_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "releases", lambda: None)
+    monkeypatch.setattr(registry, "releases", dict)
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "cfg.json").write_text("{")
     (tmp_path / "empty").mkdir()
     for source, says in (
         (tmp_path / "torn", "cannot be read"), (tmp_path / "empty", "holds no SAE"), (tmp_path / "no", "there is no"),
-        ("res-jb/blocks.8.hook_resid_pre", "need sae-lens"),
+        ("res-jb/blocks.8.hook_resid_pre", "no release 'res-jb'"),
     ):  # fmt: skip
         with pytest.raises(ModelError, match=says):
             facts.read(str(source))
