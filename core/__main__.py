@@ -4,9 +4,9 @@
 what is missing of it is done for the other members of the session's sweep too, each as a job of its own. `train` goes
 on from the newest checkpoint by itself: the same line may be run again after a SIGTERM, a crash or a requeue. Where
 `training.devices` asks for several processes it starts them as `torchrun --nproc-per-node N -m core train SESSION_PATH`
-does, which may be run as well; the first of the N is the job. The only module of core that prints: a line for each
-record. Exit codes: 0 done, 1 failed, 2 bad usage, 130 stopped. Knows no stage: the work is `flow`'s, the state the
-job's.
+does, which may be run as well; the first of the N is the job. The only module of core that prints: what the records
+tell, sparingly. Exit codes: 0 done, 1 failed, 2 bad usage, 130 stopped. Knows no stage: the work is `flow`'s, the state
+the job's.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from typing import Any
 
 from core import jobs, sweep
 from core.errors import SaeTuiError, SessionError, sentence
+from core.log import Sparing
 from core.records import Evaluation, Notice, Progress, StepReport
 from core.session import LOG_HEAD, Session
 
@@ -75,10 +76,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def _done(session: Session, verbs: Sequence[jobs.Verb], work: Callable[[jobs.Verb], Iterator[jobs.Record]]) -> int:
     """Do the verbs as a job of this process, and return the exit code."""
-    said = ""
-    for record in jobs.chain(session, verbs, work):
-        if (line := _line(record)) != said:
-            _say(said := line)
+    sparing = Sparing()
+
+    def turn(verb: jobs.Verb) -> Iterator[jobs.Record]:
+        _say(*sparing.rest())  # ahead of what the verb prints itself
+        return work(verb)
+
+    try:
+        for record in jobs.chain(session, verbs, turn):
+            _say(*sparing.lines(record, _line(record)))
+    finally:
+        _say(*sparing.rest())
     return 130 if session.status().state == "stopped" else 0
 
 
@@ -177,9 +185,10 @@ def _work(session: Session, **how: Any) -> Callable[[jobs.Verb], Iterator[jobs.R
     return work
 
 
-def _say(line: str) -> None:
+def _say(*lines: str) -> None:
     try:
-        print(line, flush=True)
+        for line in lines:
+            print(line, flush=True)
     except OSError:  # the terminal is gone or the disk beneath the log is full: the work goes on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -18,7 +18,7 @@ from core.config import RunConfig
 from core.errors import ConfigError, ModelError
 from core.image_facts import ImageFacts
 from core.model_facts import ModelFacts, facts
-from core.options import EMBEDDED
+from core.options import EMBEDDED, WHOLE_CHECKPOINTS
 from core.session import listing
 from core.storage import last_line
 
@@ -28,8 +28,6 @@ LIBRARIES = 900e6
 """Bytes that PyTorch, the libraries around it and its allocator take, measured on a CPU build in the demo."""
 EVALUATING = 4 * 2**25 * FLOAT
 """Bytes of logits that evaluation holds at once, with what is computed from them."""
-CHECKPOINTS = 2
-"""Checkpoints whose weights are kept beside the finished SAE; until then each holds what training goes on from."""
 STATE = 3
 """Times the weights that a finished training keeps to go on from: themselves and two moments."""
 METRICS_LINE = 370
@@ -42,6 +40,8 @@ SNAPSHOT_BITS = 512.0
 """Bytes that tell, until a training ends, on which activations a feature fired at a snapshot."""
 SHARD_ROW = 9.0
 """Bytes of an activation in the Parquet shards, which stand beside the database while it is built."""
+RECENT = 5
+"""Runs whose speed is compared: enough that two of them may have shared the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +153,8 @@ def cost(config: RunConfig, known: ModelFacts | ImageFacts | None, speed: Speed 
         analysed = disk + SHARD_ROW * entries
         # A third checkpoint is written before the oldest goes: weights as they are used and as they are trained, two
         # moments, and the buffer.
-        peak = lines + (1 + CHECKPOINTS) * (4 * weights + FLOAT * buffer * d_in)
-        peak += (training.keep_checkpoints - CHECKPOINTS) * weights
+        peak = lines + (1 + WHOLE_CHECKPOINTS) * (4 * weights + FLOAT * buffer * d_in)
+        peak += (training.keep_checkpoints - WHOLE_CHECKPOINTS) * weights
         peak += snapshots * (2 * d_in + SNAPSHOT_BITS)
         peak = max(analysed, peak)
         disk = analysed if analysis.keep_activations else disk
@@ -175,12 +175,13 @@ def cost(config: RunConfig, known: ModelFacts | ImageFacts | None, speed: Speed 
 
 
 def measured_speed(root: Path, config: RunConfig) -> Speed | None:
-    """The speed of the newest run in `root` on the same model, hook point and precision, one with the same SAE first.
+    """The median speed of the newest runs in `root` on the same model, hook point and precision, RECENT at most.
 
-    Its activations without those that waited in the buffer before the first step, whose harvest its clock leaves out,
-    over that clock's seconds.
+    Of those with the same SAE where there are any. A run's is its activations without those that waited in the buffer
+    before the first step, whose harvest its clock leaves out, over that clock's seconds.
     """
-    best: Speed | None = None
+    same: list[Speed] = []
+    other: list[Speed] = []
     for session in listing(root):
         latest = last_line(session.metrics_path)
         try:
@@ -192,11 +193,13 @@ def measured_speed(root: Path, config: RunConfig) -> Speed | None:
             continue
         if [theirs.get(field) for field in ("name", "hook", "dtype")] != [ours.name, ours.hook, ours.dtype]:
             continue
-        speed = _speed(session.name, latest, values, config)
-        if speed and speed.same_sae:
-            return speed
-        best = best or speed
-    return best
+        if speed := _speed(session.name, latest, values, config):
+            (same if speed.same_sae else other).append(speed)
+        if len(same) == RECENT:
+            break
+    # What else ran on the machine can only have slowed a run, so of two the faster one tells more.
+    recent = sorted(same or other[:RECENT], key=lambda speed: speed.per_second)
+    return recent[len(recent) // 2] if recent else None
 
 
 def free_memory(device: str) -> tuple[str, float | None]:
@@ -281,6 +284,8 @@ def _speed(name: str, latest: Mapping[str, Any], values: Mapping[str, Any], conf
     try:
         waited = min(int(values["training"]["buffer_activations"]), int(values["budget"]["activations"]))
         done, seconds = float(latest["activations"]) - waited, float(latest["elapsed_s"])
+        if (values["training"].get("cache", "off") == "off") != (config.training.cache == "off"):
+            return None  # one had the model to wait for, and the other not
         theirs = values["sae"]
         same = (theirs["architecture"], theirs.get("d_sae"), theirs.get("expansion")) == (
             config.sae.architecture, config.sae.d_sae, config.sae.expansion,

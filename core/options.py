@@ -16,6 +16,8 @@ EMBEDDED = ("smollm2", "stdlib", "mnist")
 """A model, a text and images that need no network."""
 IMAGES = (EMBEDDED[2], "ylecun/mnist")
 """Corpora that are known by their names to hold images."""
+WHOLE_CHECKPOINTS = 2
+"""Checkpoints kept whole: the newest, and one to fall back on where the disk gives the newest back torn."""
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 Count = Annotated[int, Field(gt=0)]
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -351,7 +353,7 @@ class TrainingConfig(Part):
         "0: none",
     )
     keep_checkpoints: int = Field(
-        default=2, ge=2,
+        default=WHOLE_CHECKPOINTS, ge=WHOLE_CHECKPOINTS,
         description="how many of the newest checkpoints stay, of all but two the weights alone: `sae-tui import "
         "NAME@STEP` makes a session of one",
     )  # fmt: skip

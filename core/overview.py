@@ -34,6 +34,8 @@ class Seen:
     has_features: bool
     trend: tuple[float, ...]
     """FVU over the whole training so far, at most 16 values, all finite."""
+    place: tuple[int, int] | None
+    """Which member of its sweep it is, from 1, and of how many; None where it is of none."""
     resumable: bool
     """Whether its training can go on from a checkpoint."""
     size_bytes: int | None
@@ -69,7 +71,7 @@ class Overview:
     def _seen(self, session: Session, sizes: bool) -> Seen:
         stamp = tuple(_stamp(path) for path in (
             session.status_path, session.metrics_path, session.evaluation_path, session.database_path, session.sae_dir,
-            session.steering_dir, session.config_path, session.checkpoints_dir,
+            session.steering_dir, session.config_path, session.checkpoints_dir, session.sweep_path,
         ))  # fmt: skip
         before = self._known.get(session.name)
         if before and before[0] == stamp and (before[1].size_bytes is not None or not sizes):
@@ -88,11 +90,17 @@ class Overview:
             has_sae=(session.sae_dir / "sae_weights.safetensors").is_file(),
             has_features=session.database_path.is_file(),
             trend=tuple(float(v) for v in fvu if isinstance(v, (int, float)) and math.isfinite(v)),
+            place=_place(session),
             resumable=session.resumable() is not None,
             size_bytes=session.size_bytes() if sizes else before[1].size_bytes if before else None,
         )
         self._known[session.name] = (stamp, seen)
         return seen
+
+
+def _place(session: Session) -> tuple[int, int] | None:
+    names = list(session.sweep())
+    return (names.index(session.name) + 1, len(names)) if session.name in names else None
 
 
 def _stamp(path: Path) -> int:

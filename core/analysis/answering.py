@@ -14,9 +14,11 @@ import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from core import child
 from core.errors import QueryError
@@ -73,12 +75,34 @@ def end(process: "subprocess.Popen[bytes]") -> None:
                 pipe.close()
 
 
-def main() -> None:
-    """Answer until standard input ends: then whoever asked has gone, and a query that runs is of no use."""
+@contextlib.contextmanager
+def bounded() -> Iterator[None]:
+    """Bound what this process takes, while the block lasts, to a query's memory and BESIDE_BYTES more than it has now.
+
+    To be entered before a store is opened, by a process that does nothing besides. Raises QueryError where the block
+    meets the bound outside of DuckDB, whose errors are explained as any.
+    """
     from core.analysis.connection import memory_bytes
 
-    bound = memory_bytes() + BESIDE_BYTES
-    resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    has = getattr(psutil.Process().memory_info(), "data", 0)  # what the limit counts, where the system tells it
+    bound = has + memory_bytes() + BESIDE_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (bound if soft == resource.RLIM_INFINITY else min(soft, bound), hard))
+    try:
+        yield
+    except MemoryError:
+        raise QueryError("the rows need more memory than a query may use", hint="narrow it, or add a LIMIT") from None
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def main() -> None:
+    """Answer until standard input ends: then whoever asked has gone, and a query that runs is of no use."""
+    with bounded():
+        _answer()
+
+
+def _answer() -> None:
     requests: queue.SimpleQueue[tuple[list[str], str, int]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     opened = Opened()

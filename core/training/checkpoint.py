@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.errors import RunError, SessionError
+from core.options import WHOLE_CHECKPOINTS
 from core.sae import files
 from core.sae.base import SAE
 from core.session import TRAINING_NAME, Session
@@ -35,8 +36,6 @@ FORMAT = 2
 TENSORS_NAME = "training.safetensors"
 PARTS_DIR = ".parts"
 """Where other processes leave what belongs into the checkpoint that the first is about to write."""
-KEPT = 2
-"""Checkpoints kept whole: the newest, and one to fall back on where the disk gives the newest back torn."""
 LIBRARIES = ("sae-tui", "torch", "transformers", "transformer-lens", "tokenizers")
 """Packages whose versions the bits of a training depend on."""
 
@@ -53,9 +52,10 @@ class Checkpoint(NamedTuple):
 
 
 def save(
-    session: Session, step: int, sae: SAE, parts: dict[str, State], metadata: dict[str, Any], *, keep: int = KEPT
-) -> None:
-    """Write the checkpoint of `step`; of those older than the last KEPT only the weights stay, of `keep` in all.
+    session: Session, step: int, sae: SAE, parts: dict[str, State], metadata: dict[str, Any], *,
+    keep: int = WHOLE_CHECKPOINTS,
+) -> None:  # fmt: skip
+    """Write the checkpoint of `step`; of those older than the last WHOLE_CHECKPOINTS only the weights stay, of `keep`.
 
     `sae` takes raw activations; `metadata` is as `files.save` takes it. Raises OSError, and leaves the
     older checkpoints as they are, where it cannot be written.
@@ -76,7 +76,7 @@ def save(
             (waiting / _data_name(rank)).replace(beside / _data_name(rank))
     shutil.rmtree(waiting, ignore_errors=True)
     forget(session, session.checkpoint_steps()[keep:])
-    forget_states(session, keep=KEPT)
+    forget_states(session, keep=WHOLE_CHECKPOINTS)
 
 
 def save_data(session: Session, rank: int, state: State) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from core import config as configs
 from core import jobs
-from core.analysis import card, gallery
+from core.analysis import answering, card, gallery
 from core.analysis.browse import MATCH, as_condition
 from core.analysis.store import Store
 from core.session import Session
@@ -148,7 +148,8 @@ def _job(args: argparse.Namespace, session: Session, verb: jobs.Verb, settings: 
 
 def features(args: argparse.Namespace) -> int:
     """`sae-tui features`."""
-    with Store.open([session_of(args)]) as store:
+    session = session_of(args)
+    with answering.bounded(), Store.open([session]) as store:
         if args.heat:
             return _heat(args, store)
         rows = store.features(

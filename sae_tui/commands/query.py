@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from core.analysis import export
+from core.analysis import answering, export
 from core.analysis.store import Store
 from core.errors import UsageError
 from core.session import Session
@@ -42,8 +42,11 @@ def query(args: argparse.Namespace) -> int:
     limit = args.limit if args.limit is not None else 0 if args.out else ROWS
     if limit < 0:
         raise UsageError(f"--limit {limit}", hint="give 0, for all, or more")
-    if args.out:
-        return _to_file(args, sessions, limit)
+    with answering.bounded():
+        return _to_file(args, sessions, limit) if args.out else _printed(args, sessions, limit)
+
+
+def _printed(args: argparse.Namespace, sessions: list[Session], limit: int) -> int:
     form = "json" if args.json else args.format
     if form == "parquet":
         raise UsageError("Parquet is for a file", hint="name it with --out FILE")

@@ -119,6 +119,7 @@ class RunActions(Page):
         seen = self.at
         if seen is None or not seen.observed.active:
             return
+        from sae_tui.widgets import job  # here: not needed for the first frame
 
         def answered(letter: str | None) -> None:
             if letter == "s":
@@ -127,7 +128,7 @@ class RunActions(Page):
                 self.app.say(f"{seen.name} is told to stop")
                 self.background(lambda: jobs.stop(seen.session), lambda _: self.app.tick(), group=f"stop {seen.name}")
 
-        kept = "What it has learned so far is kept as a checkpoint." if seen.status.job == "train" else ""
+        kept = job.kept(seen, seen.session.checkpoint_steps())
         answers = (("s", "stop it"), ("c", "cancel"))
         self.app.push_screen(Ask(f"Stop {seen.status.job} of {seen.name}?", answers, detail=kept), answered)
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from textual.content import Content
@@ -155,9 +155,11 @@ def strip(found: Found, width: int, *, ascii_only: bool) -> Content:
     return Content.assemble(*parts)
 
 
-def kept(seen: Seen, saved: Mapping[int, float]) -> str:
-    """What of its work a job leaves that is stopped. `saved` as for `panel`."""
+def kept(seen: Seen, saved: Collection[int]) -> str:
+    """What of its work a job leaves that is stopped. `saved` are the steps of its checkpoints."""
     status = seen.status
+    if status.job == "analyze":
+        return "What it has read is kept: an analysis goes on from there."
     if status.job != "train":
         return "What it has done so far is not kept."
     if status.step or (status.phase == "training" and status.done):

@@ -33,7 +33,7 @@ def columns(rows: Sequence[Seen], at_hand: str = "") -> list[Column]:
 
     `at_hand` is the name of the session that the other screens are about.
     """
-    words = max((len(seen.observed.state) for seen in rows), default=4)
+    words = max((cell_len(standing(seen).plain) for seen in rows), default=6)
     names = max((cell_len(safe(seen.name)) for seen in rows), default=4)
     steps = max((cell_len(doing(seen)) for seen in rows), default=4)
 
@@ -42,7 +42,7 @@ def columns(rows: Sequence[Seen], at_hand: str = "") -> list[Column]:
         return Content.assemble((safe(seen.name), "bold" if here else ""), (" ◂", "$primary") if here else "")
 
     return [
-        Column("state", "state", words + 2, lambda seen: state(seen.observed.state)),
+        Column("state", "state", words, standing),
         Column("name", "name", min(30, max(8, names + 2)), name, weight=1),
         Column("step", "step", min(22, max(6, steps)), doing, right=True),
         Column("fvu", "FVU", 5, lambda seen: share(seen.figure("fvu")), right=True),
@@ -77,6 +77,15 @@ def sort_key(column: str, seen: Seen) -> Any:
             return seen.trend[-1] if seen.trend else None
         case _:
             return seen.figure(column)
+
+
+def standing(seen: Seen) -> Content:
+    """A session's state; of the member of a sweep that runs, the sweep's place too."""
+    told = state(seen.observed.state)
+    if not seen.observed.active or seen.place is None:
+        return told
+    number, of = seen.place
+    return Content.assemble(told, (f" {number} of {of}", "$text-muted"))
 
 
 def doing(seen: Seen) -> str:

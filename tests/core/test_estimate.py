@@ -1,6 +1,7 @@
 """What a run will cost, against runs that were made; and what is refused before the start."""
 
 import json
+import os
 import re
 
 import pytest
@@ -8,7 +9,6 @@ import pytest
 from core import config, estimate, flow, jobs
 from core.model_facts import SMOLLM2
 from core.session import Session
-from core.training import checkpoint
 from tests.core.test_flow import session_with
 
 
@@ -71,6 +71,25 @@ def test_the_speed_of_an_earlier_run_gives_the_time(run, toy_values):
     assert estimate.measured_speed(root / "none", cfg) is None
 
 
+def test_runs_that_shared_the_machine_do_not_make_the_speed(run, tmp_path):
+    cfg = run.config()
+    trained = int(run.metrics()[-1]["activations"]) - 2_048
+
+    def measured(*seconds):
+        """The speed after runs that took so long, the newest last."""
+        folder = tmp_path / "-".join(map(str, seconds))
+        for age, taken in enumerate(reversed(seconds)):
+            session = Session.create(folder, f"run{age}", cfg)
+            session.metrics_path.write_text(json.dumps({"activations": trained + 2_048, "elapsed_s": taken}) + "\n")
+            os.utime(session.config_path, (1e9 - age, 1e9 - age))
+        return trained / estimate.measured_speed(folder, cfg).per_second
+
+    assert measured(10, 60) == pytest.approx(10)  # of two the faster: the other had company
+    assert measured(10, 11, 12, 50, 60) == pytest.approx(12)
+    assert measured(1, 10, 11) == pytest.approx(10)  # and one that had no model to wait for
+    assert measured(1, 1, 1, 20, 20, 20, 20, 20) == pytest.approx(20)  # those of long ago say nothing
+
+
 def test_a_torn_neighbour_is_passed_over(run, tmp_path):
     Session.create(tmp_path, "torn", run.config())
     (tmp_path / "torn" / "metrics.jsonl").write_text(json.dumps({"step": 1}) + "\n")
@@ -129,7 +148,3 @@ def test_a_run_that_does_not_fit_is_told_with_what_to_make_smaller(monkeypatch):
 
 def test_free_disk_is_that_of_a_folder_yet_to_come(tmp_path):
     assert estimate.free_disk(tmp_path / "a" / "b") > 0
-
-
-def test_it_keeps_as_many_checkpoints_as_the_run_does():
-    assert estimate.CHECKPOINTS == checkpoint.KEPT

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from core import config, corpus, tokens
-from core.errors import CorpusError
 from core.cross_entropy import predicted
+from core.errors import CorpusError
 from core.evaluate import METRICS, Halves, Reconstruction, evaluate
 from core.sae.topk import TopK
 from tests.conftest import finished, language_model

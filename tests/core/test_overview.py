@@ -43,6 +43,14 @@ def test_every_session_newest_first_with_what_it_has(root):
     assert old.size_bytes == session.size_bytes() > 0
 
 
+def test_a_member_of_a_sweep_knows_its_place(root):
+    seen = Overview(root)
+    assert [s.place for s in seen.read()] == [None, None]
+    for name in ("new", "old"):
+        Session(root / name).sweep_path.write_text(json.dumps({"members": {"old": {}, "new": {}}}))
+    assert [(s.name, s.place) for s in seen.read()] == [("new", (2, 2)), ("old", (1, 2))]
+
+
 def test_sizes_come_when_they_are_asked_for(root):
     seen = Overview(root)
     assert [s.size_bytes for s in seen.read(sizes=False)] == [None, None]

@@ -2,11 +2,16 @@
 
 import csv
 import json
+import resource
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
 
 from core import config
+from core.analysis import answering
+from core.errors import QueryError
 from sae_tui.cli import run
 from tests.core.analysis.conftest import make_case  # noqa: F401 # a fixture
 
@@ -73,3 +78,35 @@ def test_what_cannot_be_is_said(called, tmp_path):
     assert "give 0, for all, or more" in called(SQL, "--limit", -1, code=2).err
     assert "refused" in called("DROP TABLE features", "--out", tmp_path / "x.csv", code=2).err
     assert not list(tmp_path.glob("x*"))
+
+
+@pytest.mark.parametrize("words", [
+    ("query", "toy", "SELECT length(repeat('x', 3000000000))"),
+    ("query", "toy", "SELECT length(repeat('x', 3000000000))", "--format", "csv"),
+    ("query", "toy", "SELECT length(repeat('x', 3000000000))", "--out", "rows.parquet"),
+    ("features", "toy", "--where", "length(repeat('x', 3000000000)) > n"),
+    ("features", "toy", "--heat", "--where", "length(repeat('x', 3000000000)) > n"),
+], ids=lambda words: "-".join(word.strip("-") for word in words if " " not in word))  # fmt: skip
+def test_a_value_larger_than_the_memory_is_refused_in_a_sentence(make_case, tmp_path, words):  # noqa: F811
+    case = make_case(name="toy")
+    case.build()
+    case.session.config_path.write_text(config.example())
+    command = [sys.executable, "-P", "-m", "sae_tui", "--sessions", str(case.session.path.parent), *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 2 and done.stdout == "" and not (tmp_path / "rows.parquet").exists()
+    said = "sae-tui: the query needs more memory than it may use: narrow it, or add a LIMIT"
+    assert done.stderr.splitlines() == [said]
+
+
+def test_the_bound_is_gone_after_the_verb_and_a_lower_one_stays(called):
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    called(SQL, "--limit", 1)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    with answering.bounded():
+        lower, _ = inner = resource.getrlimit(resource.RLIMIT_DATA)
+        assert lower > 0 and inner != before and inner[1] == before[1]
+        with answering.bounded():
+            assert resource.getrlimit(resource.RLIMIT_DATA)[0] <= lower
+    with pytest.raises(QueryError, match="more memory"), answering.bounded():
+        bytearray(2**40)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before

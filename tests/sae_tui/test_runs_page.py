@@ -167,12 +167,34 @@ async def test_stop_asks_and_then_tells_the_job(sessions_root, workbench, monkey
         await pilot.press("x")
         await pilot.pause()
         assert isinstance(app.screen, Ask)
+        assert "A checkpoint is written first." in str(app.screen.query_one(".detail").content)
+        await pilot.press("escape")
+        beta = Session(sessions_root / "beta")
+        beta.write_status(replace(beta.status(), job="analyze", phase="reading activations"))
+        app.tick()
+        await until(lambda: app.screen.at.status.job == "analyze")
+        await pilot.press("x")
+        await pilot.pause()
+        assert "What it has read is kept" in str(app.screen.query_one(".detail").content)
         await pilot.press("escape")
         await pilot.press("x")
         await pilot.pause()
         await pilot.press("s")
         await pilot.pause(0.1)
     assert stopped == ["beta"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [(80, 24), (160, 45)])
+async def test_the_member_of_a_sweep_that_runs_says_which_it_is_in_its_row(sessions_root, workbench, size):
+    members = {name: {"sae.k": "8"} for name in ("alpha", "beta", "gamma")}
+    for name in members:
+        Session(sessions_root / name).sweep_path.write_text(json.dumps({"members": members}))
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause(0.3)
+        await until(lambda: any("● running 2 of 3  beta" in row and "40/100" in row for row in lines(app)))
+        assert [" of 3" in row for row in lines(app)].count(True) == 1
 
 
 @pytest.mark.asyncio

@@ -592,7 +592,8 @@ async def test_a_panel_that_is_too_long_is_scrolled(sessions_root, workbench):
     ({"job": "train", "phase": "loading smollm2", "done": 86}, {1_200: 0.0}, "Checkpoint 1,200 is kept."),
     ({"job": "train", "phase": "training", "done": 512}, {}, "A checkpoint is written first."),
     ({"job": "train", "phase": "saving", "step": 9}, {}, "A checkpoint is written first."),
-    ({"job": "analyze", "done": 512}, {1_200: 0.0}, "What it has done so far is not kept."),
+    ({"job": "evaluate", "done": 512}, {1_200: 0.0}, "What it has done so far is not kept."),
+    ({"job": "analyze", "done": 512}, {}, "What it has read is kept: an analysis goes on from there."),
 ])  # fmt: skip
 def test_what_a_job_that_is_stopped_leaves(status, saved, said):
     assert job.kept(SimpleNamespace(status=Status(**status)), saved) == said

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from core import flow, jobs, storage
 from core.errors import RunError, SessionError
+from core.options import WHOLE_CHECKPOINTS
 from core.records import Notice, Progress, StepReport
 from core.sae import files
 from core.training import checkpoint, loop
@@ -214,7 +215,7 @@ def test_of_older_checkpoints_the_weights_stay_where_more_are_asked_for(tmp_path
 def test_a_finished_training_keeps_the_weights_of_its_checkpoints_and_its_last_state(tmp_path, small, load, keep):
     session = session_with(tmp_path, {**small, "training": {**small["training"], "keep_state": keep}})
     list(flow.train(session, load))
-    assert session.resumable() is None and len(session.checkpoint_steps()) == checkpoint.KEPT
+    assert session.resumable() is None and len(session.checkpoint_steps()) == WHOLE_CHECKPOINTS
     last, before = ({p.name for p in (session.checkpoints_dir / str(s)).iterdir()} for s in session.checkpoint_steps())
     weights = {"cfg.json", "sae_weights.safetensors"}
     assert before == weights and last == (weights | {"training.json", "training.safetensors"} if keep else weights)
