@@ -43,14 +43,14 @@ class Document:
     """Where it is from: a file with its line, a row of a data set, or what the row itself says."""
 
 
-def documents(config: CorpusConfig, split: Split, *, seed: int) -> Iterator[Document]:
-    """The documents of one split, mixed by a bounded buffer; the same `seed`, the same order.
+def documents(config: CorpusConfig, split: Split, *, seed: int, mixed: int = SHUFFLE_DOCUMENTS) -> Iterator[Document]:
+    """The documents of one split, `mixed` of them held to be mixed; the same `seed`, the same order.
 
     A text longer than `config.document_chars` comes in pieces, whose sources end in `:LINE`, the line of the
     text at which each begins. Raises CorpusError, at the latest when nothing was found.
     """
     rng = random.Random(f"{split} {seed}")
-    yield from shuffled(_in_split(config, split), SHUFFLE_DOCUMENTS, rng)
+    yield from shuffled(_in_split(config, split), mixed, rng)
 
 
 def split_of(text: str, config: CorpusConfig) -> Split:

@@ -30,7 +30,7 @@ EVALUATING = 4 * 2**25 * FLOAT
 """Bytes of logits that evaluation holds at once, with what is computed from them."""
 STATE = 3
 """Times the weights that a finished training keeps to go on from: themselves and two moments."""
-METRICS_LINE = 370
+METRICS_LINE = 530
 """Bytes of a line of `metrics.jsonl`."""
 DATABASE = 3e6, 6.5, 1_900.0, 10.0
 """Bytes in `features.duckdb` when empty, and for an activation, a feature, a token: measured on the demo's."""
@@ -284,7 +284,8 @@ def _speed(name: str, latest: Mapping[str, Any], values: Mapping[str, Any], conf
     try:
         waited = min(int(values["training"]["buffer_activations"]), int(values["budget"]["activations"]))
         done, seconds = float(latest["activations"]) - waited, float(latest["elapsed_s"])
-        if (values["training"].get("cache", "off") == "off") != (config.training.cache == "off"):
+        ours, kind = config.training, values["training"]
+        if (kind.get("cache", "off") == "off", kind.get("source", "")) != (ours.cache == "off", ours.source):
             return None  # one had the model to wait for, and the other not
         theirs = values["sae"]
         same = (theirs["architecture"], theirs.get("d_sae"), theirs.get("expansion")) == (

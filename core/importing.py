@@ -94,8 +94,8 @@ def _found(source: str, given: Mapping[str, Any]) -> Generator[Progress, None, f
     found = foreign.read(fetched.source, place=fetched.place, given=given["sae"], overrides=fetched.overrides)
     if not found.metadata.get("model_name"):
         found.metadata["model_name"] = fetched.model
-    if fetched.neuronpedia:
-        found.metadata.setdefault("neuronpedia_id", fetched.neuronpedia)
+    if fetched.neuronpedia and not found.metadata.get("neuronpedia_id"):
+        found.metadata["neuronpedia_id"] = fetched.neuronpedia
     found.metadata.update({**fetched.recorded, **recorded.in_metadata(found.metadata)})
     return found
 

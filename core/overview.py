@@ -47,7 +47,7 @@ class Seen:
         return self.session.name
 
     def figure(self, name: str) -> float | None:
-        """A metric: of the evaluation, else of the last training batch."""
+        """A metric: of the evaluation, else as the training told it last."""
         value = self.evaluation.get(name, self.latest.get(name))
         return value if isinstance(value, (int, float)) and math.isfinite(value) else None
 

@@ -34,7 +34,7 @@ ANSWER_BYTES = 64_000_000
 
 
 class Opened:
-    """A store of the sessions asked for last, opened anew where a database or labels have changed since."""
+    """A store of the sessions asked for last, opened anew where its files have changed since."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,7 +45,8 @@ class Opened:
         """The store; its user may not close it. Raises QueryError."""
         from core.analysis.store import Store  # here: DuckDB takes as long to import as a first frame may
 
-        key = tuple((str(s.path), _stamp(s.database_path), _stamp(s.labels_path)) for s in sessions)
+        read = [(s.path, s.database_path, s.labels_path, s.explanations_path) for s in sessions]
+        key = [(str(path), *map(_stamp, files)) for path, *files in read]
         with self._lock:
             if self._store is None or key != self._key:
                 self._store, self._key = Store.open(sessions), key

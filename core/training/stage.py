@@ -63,6 +63,9 @@ def trained(
     yield Notice(message=f"{sae.architecture} SAE, {d_in} -> {sae.d_sae} features, on {place}")
     resumed = yield from keep.restored(session, place, batches, among)
     trained, done = (resumed["activations"], resumed["steps_done"]) if resumed else (0, 0)
+    score = scored.Scored(config, model if among.first else None, last_line(session.metrics_path).get("ce_loss_score"))
+    yield from score.read()
+    among.meet()
     if not among.first:
         yield from _trained_beside(session, sae, config, batches, start, resumed, among)
         return
@@ -71,7 +74,6 @@ def trained(
         session, place, batches, every=config.training.snapshot_every_steps, step=done,
         kept_with=_metadata(config, None) if config.model.reads_images else None,
     )  # fmt: skip
-    score = scored.Scored(config, model, last_line(session.metrics_path).get("ce_loss_score"))
 
     def save(step: int, sae: SAE, state: checkpoint.State) -> None:
         nonlocal trained, done, made
@@ -92,6 +94,7 @@ def trained(
                 continue
             if isinstance(record, StepReport):
                 record = replace(record, ce_loss_score=score.last)
+                yield from score.notices()
                 yield from keep.logged(session, unwritten, record)
                 yield from books.steps(record)
             yield record

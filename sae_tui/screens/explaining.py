@@ -3,6 +3,7 @@
 The command asks, in a process of its own; what is asked, answered and scored it keeps as ever.
 """
 
+from pathlib import Path
 from typing import Any
 
 from core import explanations, labels
@@ -25,6 +26,8 @@ class Explaining(Asks, Saying):
         super().__init__()
         self._offers: dict[int, Row] = {}
         """Answers, by feature, that came while a person did something else."""
+        self._asked: Path | None = None
+        """The folder of the session whose features they are."""
 
     def show_asking(self) -> None:
         """Show what the command does, or that it does nothing any more."""
@@ -37,9 +40,13 @@ class Explaining(Asks, Saying):
             self.show_asking()
 
     def opened(self, session: Session | None) -> None:
-        """Features of another session: nobody hears the answer."""
-        self.stop_asking()
-        self._offers.clear()
+        """Of features of another session nobody hears the answer; the same may have been read again."""
+        asked = None if session is None else session.path
+        if asked != self._asked:
+            self._asked = asked
+            self._offers.clear()
+            if self.stop_asking() and self.is_mounted:
+                self.show_asking()
         super().opened(session)
 
     def interrupted(self) -> bool:

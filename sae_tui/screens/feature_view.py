@@ -45,7 +45,6 @@ class FeatureView(Page):
         self._place: Place = None
         self._link: str | None = None
         """Its page on Neuronpedia."""
-        """Where its label is from."""
         self._steps = 0
         """To be taken, or being looked up."""
 

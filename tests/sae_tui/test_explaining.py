@@ -103,20 +103,36 @@ async def test_a_label_that_is_changed_is_a_persons_and_one_that_is_left_is_none
 
 
 @pytest.mark.asyncio
+async def test_reading_the_session_again_does_not_stop_it_and_another_session_does(bench, verbs, sessions_root):
+    app, _ = bench
+    verbs.waits.clear()
+    async with app.run_test(size=WIDE) as pilot:
+        page = await feature(app)
+        await pilot.press("P")
+        await until(lambda: "esc stops" in line(page, "note"))
+        await pilot.press("R")
+        await pilot.pause()
+        assert page.asking and "esc stops" in line(page, "note")
+        page.opened(Session(sessions_root / "beta"))
+        assert not page.asking and "esc stops" not in line(page, "note")
+        verbs.waits.set()
+
+
+@pytest.mark.asyncio
 async def test_esc_stops_it_on_both_screens(bench, verbs):
     app, said = bench
     verbs.waits.clear()
     async with app.run_test(size=WIDE) as pilot:
         page = await listed(app)
         await pilot.press("P")
-        assert line(page, "ran").startswith("reading ␛[31m it · ")
+        await until(lambda: line(page, "ran").startswith("reading ␛[31m it · "))
         await pilot.press("P")
         assert said == ["still at work: esc stops it"] and len(verbs.asked) == 1
         await pilot.press("escape")
         assert len(verbs.stopped) == 1 and line(page, "ran") == ""
         page = await feature(app)
         await pilot.press("P")
-        assert "esc stops" in line(page, "note") and page.query_one("#note").display
+        await until(lambda: "esc stops" in line(page, "note") and page.query_one("#note").display)
         await pilot.press("escape")
         assert len(verbs.stopped) == 2 and app.screen is page and line(page, "note") == ""
         await pilot.press("escape")

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from core import config, flow, tokens
+from core import activations, config, corpus, flow, tokens
 from core.evaluate import evaluate
 from core.models.language import LanguageModel
-from core.records import StepReport
+from core.records import Notice, StepReport
 from core.sae.topk import TopK
-from core.training import data, scored
+from core.training import scored
 from tests.conftest import finished
 from tests.core.test_flow import session_with
 
@@ -33,6 +33,7 @@ def measured(cfg, model, sae, steps, last=None):
     """The steps at which an SAE was asked for, and the score after each step."""
     asked, found = [], []
     score = scored.Scored(cfg, model, last)
+    list(score.read())
     for step in steps:
         score.after(step, lambda step=step: asked.append(step) or sae)
         found.append(score.last)
@@ -45,7 +46,8 @@ def test_the_score_is_what_evaluate_says_of_the_same_texts(toy_values, llama, sa
     blocks = -(-scored.PREDICTIONS // cfg.tokens.context)
 
     def batches(n):
-        return tokens.stacked(itertools.islice(data.blocks(cfg, model, "calibration"), blocks), n)
+        documents = corpus.documents(cfg.corpus, "calibration", seed=cfg.seed, mixed=scored.MIXED)
+        return tokens.stacked(itertools.islice(activations.blocks(model, documents, cfg.tokens), blocks), n)
 
     whole = finished(evaluate(model, sae, batches, activations=100, ce_tokens=10**9)).metrics
     assert score == pytest.approx(whole["ce_loss_score"], abs=1e-5)
@@ -68,9 +70,12 @@ def test_it_is_measured_at_the_first_report_soon_again_then_seldom_and_at_the_en
 ):
     monkeypatch.setattr(scored, "EARLY", 700)  # 2.7 batches of 256
     monkeypatch.setattr(scored, "AT_LEAST", 2_000)  # 7.8
-    cfg = config.parse({**toy_values, "training": {**toy_values.get("training", {}), "log_every_steps": 3}})
+    cfg = config.parse({
+        **toy_values, "budget": {"activations": 5_800},
+        "training": {**toy_values.get("training", {}), "log_every_steps": 3},
+    })  # fmt: skip
     asked, found = measured(cfg, llama, sae, range(1, cfg.steps + 1))
-    assert cfg.steps == 24 and asked == [3, 6, 9, 18, 24]
+    assert cfg.steps == 23 and asked == [3, 6, 9, 18, 21]
     assert found[:2] == [None, None] and None not in found[2:]
 
 
@@ -81,6 +86,27 @@ def test_a_large_budget_is_measured_no_more_than_so_often(toy_values, llama, sae
     cfg = config.parse({**toy_values, "training": {**toy_values.get("training", {}), "log_every_steps": 1}})
     asked, _ = measured(cfg, llama, sae, range(1, cfg.steps + 1))
     assert asked == [1, 2, 4, 6, 12, 18, 24]
+
+
+def test_a_corpus_of_one_text_is_trained_on_without_it(tmp_path, toy_values):
+    text = tmp_path / "one.txt"
+    text.write_text("A book is one text. " * 4_000)
+    session = session_with(tmp_path, toy_values, corpus={"name": str(text), "document_chars": 500})
+    list(flow.train(session))
+    assert session.finished and {line["ce_loss_score"] for line in session.metrics()} == {None}
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")])
+def test_where_memory_does_not_suffice_the_training_goes_on_without_it_and_says_so(
+    tmp_path, toy_values, monkeypatch, error
+):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(scored.Predictions, "reconstructed", full)
+    session = session_with(tmp_path, toy_values)
+    said = [r.message for r in flow.train(session) if isinstance(r, Notice)]
+    assert session.finished and sum("too little memory" in message for message in said) == 1
 
 
 def test_a_training_tells_it_and_one_that_goes_on_begins_with_what_was_measured(tmp_path, toy_values):
