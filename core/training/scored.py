@@ -48,6 +48,8 @@ class Scored:
         )
         doubled = (first << n for n in range((self._every // first).bit_length()))
         self._early = {logged, config.steps // logged * logged, *doubled}
+        self._blocks: list[tokens.Blocks] = []
+        """The texts; none where there are none, or no memory for them."""
         self._texts: list[tuple[Predictions, float, float]] = []
         """Predictions, and the sums of their losses untouched and with 0 in the activations' place."""
         self._said = ""
@@ -57,16 +59,14 @@ class Scored:
         if self._model is None:
             return
         yield Progress(phase="reading texts to measure the CE-loss score on")
-        with contextlib.suppress(CorpusError), self._in_memory(), torch.no_grad():
-            for one in self._predictions(self._model):
-                zero = one.replaced(torch.zeros_like(one.split.x))
-                self._texts.append((one, one.loss(one.clean), one.loss(zero)))
+        with contextlib.suppress(CorpusError):
+            self._blocks = list(self._read(self._model))
 
     def after(self, step: int, made: Callable[[], SAE]) -> None:
         """Measure the SAE that `made` gives, if it is due. To be called after every step, before its report."""
-        if self._texts and (step in self._early or step % self._every == 0):
+        if self._model is not None and self._blocks and (step in self._early or step % self._every == 0):
             with self._in_memory(), torch.no_grad():
-                self.last = self._score(made().to(self._texts[0][0].split.x.device))
+                self.last = self._score(self._model, made().to(self._model.device))
 
     def notices(self) -> Iterator[Notice]:
         """What is to be said, once."""
@@ -74,9 +74,12 @@ class Scored:
         if said:
             yield Notice(message=said)
 
-    def _score(self, sae: SAE) -> float | None:
+    def _score(self, model: LanguageModel, sae: SAE) -> float | None:
         """(CE_zero − CE_sae) / (CE_zero − CE_clean), of the SAE in the precision in which it is evaluated."""
         sae.precision = "float32"
+        for blocks in self._blocks[len(self._texts) :]:  # the first time
+            one = Predictions(model, blocks)
+            self._texts.append((one, one.loss(one.clean), one.loss(one.replaced(torch.zeros_like(one.split.x)))))
         clean = sum(clean for _, clean, _ in self._texts)
         zero = sum(zero for _, _, zero in self._texts)
         by_sae = sum(one.loss(one.replaced(one.reconstructed(sae))) for one, _, _ in self._texts)
@@ -90,13 +93,13 @@ class Scored:
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            self._texts, self.last = [], None
+            self._blocks, self._texts, self.last = [], [], None
             self._said = "there is too little memory beside the training to measure its CE-loss score: evaluate does"
 
-    def _predictions(self, model: LanguageModel) -> Iterator[Predictions]:
+    def _read(self, model: LanguageModel) -> Iterator[tokens.Blocks]:
         length = min(LENGTH, self._config.tokens.context)
         documents = corpus.documents(self._config.corpus, "calibration", seed=self._config.seed, mixed=MIXED)
         read = islice(activations.blocks(model, documents, self._config.tokens), -(-PREDICTIONS // length))
         for batch in tokens.stacked(read, max(1, LENGTH // length)):
             cut = {field.name: getattr(batch, field.name)[:, :length] for field in dataclasses.fields(batch)}
-            yield Predictions(model, tokens.Blocks(**cut))
+            yield tokens.Blocks(**cut)
