@@ -123,7 +123,7 @@ def test_killed_at_random_moments_it_leaves_the_same_bits(tmp_path, small, load,
     session, kills = session_with(tmp_path, small), 0
     rng = np.random.default_rng(0)
     while not session.finished:
-        killed(session, load, rng.uniform(0.05, 0.5))
+        killed(session, load, rng.uniform(0.05, 0.5 + kills / 20))  # a busy machine takes longer
         kills += not session.finished
         assert kills < 100
     assert kills >= 3 and session.snapshots_path.read_bytes() == whole[0].snapshots_path.read_bytes()
