@@ -34,7 +34,7 @@ SAID = (
     "CASE WHEN label <> '' THEN nullif(source, '') END AS label_source, score AS label_score"
 )
 """What `browse` has besides a feature's own columns, made of those of `labels`."""
-SCHEMA = "4"
+SCHEMA = "5"
 """Of the tables, kept in `meta`: a database with another was made by another version of this program."""
 PIECES, PIECE = 16, 4096
 """How many pieces of a weights file tell it from others, and the bytes of each: read on every opening."""

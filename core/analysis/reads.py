@@ -55,7 +55,9 @@ class Reads:
             return {}
         said = self.said(wanted)
         columns = ", ".join(name for name in BESIDE if name not in UNSAID)
-        rows = self._rows(f"SELECT {columns} FROM features WHERE feature IN ({', '.join(map(str, wanted))})")
+        rows = self._rows(
+            f"SELECT {columns} FROM features SEMI JOIN (SELECT unnest($1) AS feature) USING (feature)", wanted
+        )
         return {row["feature"]: {k: {**row, **said[row["feature"]]}[k] for k in BESIDE} for row in rows}
 
     def said(self, features: Sequence[int]) -> dict[int, Row]:

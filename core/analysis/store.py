@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from core.analysis.browse import FACETS, MATCH, RICH, Kind, Order, about, filtered
+from core.analysis.browse import FACETS, MATCH, Kind, about, filtered
 from core.analysis.connection import connected, label_stamps, load_labels
 from core.analysis.cursors import Cursors, begin_read_only, plain, records
 from core.analysis.guard import select_only
@@ -22,6 +22,9 @@ from core.analysis.reads import Reads
 from core.errors import QueryError
 from core.session import Session
 from core.steering.interventions import Intervention, Scales
+
+if TYPE_CHECKING:
+    from core.analysis.order import Order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +99,7 @@ class Store(Reads):
 
         Raises QueryError: no such column, a condition that is none.
         """
-        asked = Order(
-            self._cursors, self.browsed, sort=sort, descending=descending, text=text, conditions=[where], rich=False
-        )
-        with contextlib.closing(asked) as order:
+        with contextlib.closing(self.order(sort, descending, [where], text=text)) as order:
             return order.build().rows(offset, limit)
 
     def count(self, where: str = "") -> int:
@@ -108,15 +108,16 @@ class Store(Reads):
 
     def order(
         self, sort: str = MATCH, descending: bool = True, conditions: Iterable[str] = (), *, text: str = ""
-    ) -> Order:  # fmt: skip
+    ) -> "Order":  # fmt: skip
         """Features that fulfil all of some SQL conditions, to be browsed; its `build` has to come first, and blocks.
 
         `text` is a filter box's, words or one more condition: see `browse.as_condition`. They are sorted by a column,
         what is NULL last, or by `browse.MATCH`. Raises QueryError: no such column.
         """
+        from core.analysis.order import Order  # sorts with numpy, which takes 0.15 s to import: a query needs none
+
         return Order(
             self._cursors, self.browsed, sort=sort, descending=descending, text=text, conditions=conditions,
-            rich=self.d_sae <= RICH,
         )  # fmt: skip
 
     def kinds(self) -> list[tuple[Kind, int]]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from core.analysis import gallery
-from core.analysis.browse import FACETS, MATCH, Kind, Order
+from core.analysis.browse import FACETS, MATCH, Kind
+from core.analysis.order import GLANCE, Order
 from core.analysis.store import Store
 from core.analysis.stores import Stores
 from core.errors import QueryError
@@ -105,7 +106,7 @@ class Asking:
             if self._given_up:
                 raise QueryError("the features were left")
             order.build()
-            source = Source(lambda first, n: order.rows(first, n, [*columns, "starred"]), order.count)
+            source = Source(lambda first, n: order.rows(first, n, [*columns, "starred", *GLANCE]), order.count)
             at = (None if self._anchor is None else order.place(self._anchor)) or 0
             source.load(at)
         except BaseException:

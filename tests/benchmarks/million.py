@@ -20,6 +20,7 @@ import duckdb
 import psutil
 
 from core import config
+from core.analysis import build
 from core.session import Session
 from sae_tui.app import Workbench
 from sae_tui.screens.features import FeaturesPage
@@ -28,6 +29,7 @@ from sae_tui.state import State
 from sae_tui.widgets.paged_table import PagedTable
 
 N = 1_000_000
+GLANCES = Path(build.__file__).parent / "sql/65_glances.sql"
 ROUNDS = 5
 BARS_MS = {"open": 300.0, "sort": 300.0, "filter": 300.0, "words": 300.0, "jump": 50.0}
 """At most, on a machine that does nothing else."""
@@ -117,7 +119,7 @@ FROM features GROUP BY cluster
 UNION ALL SELECT 1000, NULL, 0.9, {n}, 0, 0, ['a']
 ORDER BY cluster;
 CREATE TABLE meta AS
-SELECT * FROM (VALUES ('d_sae', '{n}'), ('tokens_counted', '1000000'), ('schema', '4'), ('map', 'pca')) t(key, value);
+SELECT * FROM (VALUES ('d_sae', '{n}'), ('tokens_counted', '1000000'), ('schema', '5'), ('map', 'pca')) t(key, value);
 DROP TABLE vocabulary;
 """
 
@@ -130,6 +132,7 @@ def made(root: Path, name: str, n: int) -> Session:
         beside = session.path / "being-made.duckdb"
         with duckdb.connect(str(beside)) as connection:
             connection.execute(SQL.format(n=n))
+            connection.execute(GLANCES.read_text())
             connection.execute("CHECKPOINT")
         beside.rename(session.database_path)
     return session

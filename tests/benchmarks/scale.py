@@ -21,9 +21,12 @@ import numpy as np
 
 from core import config
 from core.analysis import build, card, coactivations
+from core.analysis.order import GLANCE
 from core.analysis.store import Store
 from core.options import AnalysisConfig
 from core.session import Session
+from sae_tui.widgets.feature_columns import sets
+from sae_tui.widgets.source import PAGE
 from tests.core.analysis.conftest import write
 
 SHARD = 100_000
@@ -32,6 +35,7 @@ DOCUMENT = 300
 CONTEXT = 128
 VOCABULARY = 20_000
 CARDS = 200
+SORTED = ("max", "cluster", "top_token", "specialist_category", "label")
 
 
 def codes(rng: np.random.Generator, tokens: int, features: int, l0: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,6 +127,11 @@ def run(root: Path, tokens: int, features: int, l0: int) -> None:
     print(f"  tables       {took:7.1f} s   {activations / took / 1e6:.1f} M activations a second; {slowest}")
     print(f"  memory       {_peak():7.2f} GB at most, {before:.2f} before")
     print(f"  on disk      {session.database_path.stat().st_size / 1e9:7.2f} GB")
+    asked(session, features)
+
+
+def asked(session: Session, features: int) -> None:
+    """What a person asks for, and how long each answer takes."""
     with Store.open([session]) as store:
         rng = np.random.default_rng(1)
         alive = [row["feature"] for row in store.features(where="NOT dead", limit=10**6)]
@@ -131,11 +140,14 @@ def run(root: Path, tokens: int, features: int, l0: int) -> None:
             ("passage", lambda f: store.passage(f, store.examples(f, band=0, limit=1)[0].token_idx)),
         ):
             _told(name, act, [int(f) for f in rng.choice(alive, CARDS)])
-        for name, sort, conditions in (
-            ("first order", "density", []), ("other order", "max", []), ("filter", "density", ["max > 20"]),
-            ("words", "density", ["feature IN (SELECT feature FROM feature_tokens WHERE text ILIKE '%word12%')"]),
-        ):  # fmt: skip
-            _told(name, lambda _, s=sort, c=conditions: store.order(s, True, c).build().rows(0, 100), range(5))
+        shown = [*sets(list(store.browsed))["overview"], "starred", *GLANCE]
+        for sort in ("density", *SORTED):
+            name = "first order" if sort == "density" else f"by {sort}"
+            _told(name, lambda _, sort=sort: store.order(sort).build().rows(0, PAGE, shown), range(20))
+        for name, text in (("filter", "max > 20"), ("words", "word12"), ("a word", "word1234")):
+            _told(name, lambda _, text=text: store.order(text=text).build().rows(0, PAGE, shown), range(20))
+        order = store.order("max").build()
+        _told("jump", lambda place: order.rows(place, PAGE, shown), [int(f) for f in rng.choice(features, CARDS)])
 
 
 def _told(name: str, act: Callable[[int], object], cases: Iterator[int] | range | list[int]) -> None:

@@ -435,6 +435,8 @@ def _million_features(root: Path, bench: Bench) -> None:
     """A session with a database of a million features, few of which have more than their statistics."""
     import duckdb
 
+    from core.analysis import build
+
     session = Session(root / MILLION)
     shutil.copytree(bench.root / bench.session, session.path, ignore=shutil.ignore_patterns("*.parquet", "checkpoints"))
     session.database_path.chmod(0o644)
@@ -450,6 +452,8 @@ def _million_features(root: Path, bench: Bench) -> None:
         connection.execute(
             "CREATE OR REPLACE TABLE by_density AS SELECT feature FROM features ORDER BY density DESC, feature"
         )
+        connection.execute("DROP TABLE glances")
+        connection.execute((Path(build.__file__).parent / "sql/65_glances.sql").read_text())
         connection.execute("DROP TABLE more")
         connection.execute("CHECKPOINT")
 

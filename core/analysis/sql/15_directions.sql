@@ -16,7 +16,16 @@
 --   neuron, weight the dimension, and the direction's entry there
 --   share          |weight| / sum of |entries|
 
-CREATE TABLE logits AS
+CREATE TABLE logits (
+    feature INTEGER,
+    sign INTEGER,
+    rank INTEGER,
+    token_id INTEGER,
+    text VARCHAR USING COMPRESSION uncompressed,  -- as that of tokens
+    value FLOAT
+);
+
+INSERT INTO logits
 SELECT feature, sign, rank, token_id, text, value
 FROM read_parquet(getvariable('shards') || '/logits.parquet')
 JOIN vocabulary USING (token_id)

@@ -3,15 +3,20 @@
 import contextlib
 import hashlib
 import json
+import math
 import threading
 import time
 
+import duckdb
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core import labels
-from core.analysis import browse
+from core.analysis import order as orders
 from core.analysis.browse import FACETS, as_condition
+from core.analysis.order import GLANCE
 from core.analysis.store import Store
 from core.errors import QueryError
 from core.storage import append_line
@@ -177,20 +182,47 @@ def test_conditions_hold_together_each_for_itself(store):
 
 def test_rows_have_the_columns_asked_for_and_what_a_feature_fires_on(store):
     order = store.order("feature", False).build()
-    row = order.rows(ALWAYS, 1, ["max", "label", "no such"])[0]
+    row = order.rows(ALWAYS, 1, ["max", "label", "no such", *GLANCE])[0]
     assert list(row) == ["feature", "max", "label", "tokens", "histogram"]
     assert row["label"] == "years in Dates"
-    assert row["tokens"] == [t["text"] for t in store.top_tokens(ALWAYS)[: browse.TOKENS]]
+    assert row["tokens"] == [t["text"] for t in store.top_tokens(ALWAYS)[:4]]
     assert row["histogram"] == [b["n"] for b in store.histogram(ALWAYS)]
-    silent = order.rows(SILENT, 1)[0]
+    [silent] = order.rows(SILENT, 1, [*store.browsed, *GLANCE])
     assert (silent["tokens"], silent["histogram"], silent["label"], silent["starred"]) == ([], [], None, False)
-    assert list(silent)[:-2] == list(store.browsed)
+    assert list(silent) == [*store.browsed, *GLANCE]
+    assert list(order.rows(SILENT, 1)[0]) == list(store.browsed)
+    assert list(order.rows(SILENT, 1, ["n"])[0]) == ["feature", "n"]
 
 
-def test_with_very_many_features_rows_come_without_what_is_dear(case, monkeypatch):
-    monkeypatch.setattr("core.analysis.store.RICH", N_FEATURES - 1)
-    with Store.open([case.session]) as store:
-        assert list(store.order().build().rows(0, 1, ["n"])[0]) == ["feature", "n"]
+def test_orders_by_any_column_are_the_databases_own(store):
+    for column, kind in store.browsed.items():
+        for direction in ("ASC", "DESC"):
+            wanted = store.query(f'SELECT feature FROM browse ORDER BY "{column}" {direction} NULLS LAST, feature').rows
+            assert found(store, sort=column, descending=direction == "DESC") == [f for (f,) in wanted], (column, kind)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.booleans() | st.none(), st.sampled_from([None, 0.0, -0.0, 1.5, math.inf, -math.inf, math.nan]),
+            st.integers(-2, 2) | st.none(),
+        ),
+        max_size=30,
+    ),
+    st.booleans(),
+)  # fmt: skip
+def test_features_are_sorted_by_several_keys_as_the_database_sorts_them(rows, descending):
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE t (feature INTEGER, a BOOLEAN, b DOUBLE, c BIGINT)")
+    numbered = [(7 * i % 31, *row) for i, row in enumerate(rows)]
+    if numbered:
+        connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", numbered)
+    arrays = connection.execute("FROM t").fetchnumpy()
+    direction = "DESC" if descending else "ASC"
+    by = ", ".join(f"{key} {direction} NULLS LAST" for key in "abc")
+    wanted = [f for (f,) in connection.execute(f"SELECT feature FROM t ORDER BY {by}, feature").fetchall()]
+    ours = orders.in_order(arrays["feature"], [arrays[key] for key in "abc"], descending)
+    assert arrays["feature"][ours].tolist() == wanted
 
 
 def test_labels_written_later_are_seen_once_they_are_read_again(store, case):
@@ -221,7 +253,7 @@ def test_features_are_sorted_and_filtered_by_who_gave_the_label_and_its_score(st
     }  # fmt: skip
     assert found(store, sort="label_score", descending=True)[:2] == [8, 3]
     assert found(store, "label_source = 'm' AND label_score > 0.5") == [8]
-    assert {name: store.browsed_row(8)[name] for name in browse.SAID} == store.said([8])[8]
+    assert {name: store.browsed_row(8)[name] for name in orders.SAID} == store.said([8])[8]
     append_line(case.session.explanations_path, '{"feature": 8, "label": "days", "model": "m", "score": 0.5}')
     store.relabel()
     assert (store.browsed_row(8)["label_score"], store.labelled) == (0.5, 2)
@@ -311,19 +343,16 @@ def test_orders_are_used_from_several_threads_and_leave_nothing_behind(store):
         t.join()
     assert answers == [True] * 24
     order.close()
-    assert store.query("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'ordered'").rows == [(0,)]
 
 
-def test_an_order_table_keeps_the_order_of_very_many_rows(store):
+def test_an_order_keeps_the_order_of_very_many_rows(store):
     for view in ("browse", "features"):
         store._connection.execute(
             f"CREATE OR REPLACE VIEW memory.main.{view} AS SELECT (i * {N_FEATURES} + feature)::INTEGER AS feature, "
             "hash(i, feature) % 1000 AS max FROM s1.main.features CROSS JOIN range(30_000) r(i)"
         )
     columns = {"feature": "INTEGER", "max": "UBIGINT"}
-    order = browse.Order(
-        store._cursors, columns, sort="max", descending=True, text="", conditions=[], rich=False
-    )  # fmt: skip
+    order = orders.Order(store._cursors, columns, sort="max", descending=True, text="", conditions=[])
     order.build()
     assert order.count == 30_000 * N_FEATURES
     rows = [(-row["max"], row["feature"]) for row in order.rows(0, order.count)]

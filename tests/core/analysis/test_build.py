@@ -304,7 +304,7 @@ def test_the_order_one_begins_with_is_there(make_case):
 def test_building_twice_gives_the_same_tables(make_case):
     case = make_case()
     names = ["features", "examples", "histogram", "feature_tokens", "tokens", "documents", "feature_categories"]
-    names += ["clusters", "coactivations", "by_density"]
+    names += ["clusters", "coactivations", "by_density", "glances"]
     case.build()
     first = [table(case, f"FROM {n}") for n in names]
     case.build()
