@@ -45,6 +45,8 @@ ONE_ROW = {
     "snapshots": "a feature at a step of training",
     "labels": "what was said of a feature, by whom, and how well it tells it",
     "meta": "a fact about the analysis",
+    "by_density": "a feature: the densest first",
+    "glances": "what the list of features shows of one, as JSON",
 }
 """What a row of a table is."""
 EXAMPLES = (

@@ -82,7 +82,7 @@ async def test_tables_open_into_columns_and_a_name_goes_into_the_query(sessions_
         await pilot.press("down", "down", "enter")
         assert page.editor.text == "SELECT n" and page.editor.has_focus
         await pilot.press("escape", "t", "h")
-        assert page.tree.row.name == "features" and page.tree.count < 20
+        assert page.tree.row.name == "features" and page.tree.count < 25
         assert page.query_one("#about", Line).content.plain == "a feature and its statistics"
         await pilot.press("l")
         opened = page.tree.count
