@@ -22,7 +22,10 @@ GLANCE = ("tokens", "histogram")
 """What a row may have besides the columns of `browse`: texts a feature fires on most, and how many activations lie in
 each bin. Those of the table `glances`."""
 NUMBERS = frozenset({"BOOLEAN", "INTEGER", "BIGINT", "UBIGINT", "FLOAT", "DOUBLE"})
-"""Types of columns whose values are sorted here, in some half of the time the database takes."""
+"""Types of columns whose values are sorted here unless there are MANY, in some half of the time the database takes."""
+MANY = 300_000
+"""With more features than this the database, which sorts in several threads then, is the faster one; and rows come
+without GLANCE, for which all of a table as long would be looked through."""
 
 
 def in_order(features: np.ndarray, keys: Sequence[np.ndarray], descending: bool) -> np.ndarray:
@@ -51,9 +54,12 @@ class Order:
 
     def __init__(
         self, cursors: Cursors, columns: Mapping[str, str], *, sort: str, descending: bool, text: str,
-        conditions: Iterable[str],
+        conditions: Iterable[str], many: bool,
     ) -> None:  # fmt: skip
-        """`columns`: of `browse`, with their types. Raises QueryError where `sort` is no column, nor MATCH."""
+        """`columns`: of `browse`, with their types; `many`: there are more than MANY features, before any condition.
+
+        Raises QueryError where `sort` is no column, nor MATCH.
+        """
         if sort not in columns and sort != MATCH:
             raise QueryError(f"features have no column {sort!r}", hint=nearest(sort, columns))
         self._words = words_of(text, columns)
@@ -70,7 +76,7 @@ class Order:
         """That of each, where words are looked for."""
         self.elapsed_s = 0.0
         """What it took to build."""
-        self._columns = columns
+        self._columns, self._many = columns, many
         self._cursors = cursors
         self._cursor = cursors.new()
         self._lock = threading.Lock()
@@ -102,12 +108,12 @@ class Order:
         """Rows from the place `first` on, with those columns of `browse` and of GLANCE, or all of `browse`.
 
         `feature` is among them always; where words are looked for, each has `match` too: the best lift of a token they
-        were found in, or None. Raises QueryError.
+        were found in, or None. Of more than MANY features none has what is of GLANCE. Raises QueryError.
         """
         part = slice(max(0, first), max(0, first + n))
         chosen = self._features[part]
         names = ["feature", *(c for c in columns or self._columns if c in self._columns and c != "feature")]
-        drawn = [name for name in GLANCE if name in columns]
+        drawn = [name for name in GLANCE if name in columns and not self._many]
         with self._lock, self._cursors.at_work(self._cursor) as cursor:
             self._require_open()
             if not len(chosen):
@@ -152,7 +158,7 @@ class Order:
 
     def _sort(self, cursor: Any) -> None:
         by = ["said", MATCH, "density"] if self.sort == MATCH else [self.sort]
-        here = all(self._columns.get(name, "DOUBLE") in NUMBERS for name in by)
+        here = not self._many and all(self._columns.get(name, "DOUBLE") in NUMBERS for name in by)
         keys = [f'"{name}" AS key_{i}' for i, name in enumerate(by if here else [])]
         shown = ", ".join(["feature", *keys, *([MATCH] if self._words else [])])
         if self._words:
@@ -162,7 +168,8 @@ class Order:
             table, conditions = "browse" if self.conditions or self.sort in SAID else "features", self.conditions
         sql = f"SELECT {shown} FROM {table} {filtered(cursor, conditions)}"
         if not here:
-            sql += f' ORDER BY "{self.sort}" {"DESC" if self.descending else "ASC"} NULLS LAST, feature'
+            direction = ("DESC" if self.descending else "ASC") + " NULLS LAST"
+            sql += " ORDER BY " + "".join(f'"{name}" {direction}, ' for name in by) + "feature"
         sql = select_only(cursor, sql)
         begin_read_only(cursor)
         found: dict[str, Any] = cursor.execute(sql).fetchnumpy()

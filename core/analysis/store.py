@@ -114,10 +114,12 @@ class Store(Reads):
         `text` is a filter box's, words or one more condition: see `browse.as_condition`. They are sorted by a column,
         what is NULL last, or by `browse.MATCH`. Raises QueryError: no such column.
         """
-        from core.analysis.order import Order  # sorts with numpy, which takes 0.15 s to import: a query needs none
+        # That module sorts with numpy, which takes 0.15 s to import: a query needs none.
+        from core.analysis.order import MANY, Order
 
         return Order(
             self._cursors, self.browsed, sort=sort, descending=descending, text=text, conditions=conditions,
+            many=self.d_sae > MANY,
         )  # fmt: skip
 
     def kinds(self) -> list[tuple[Kind, int]]:

@@ -110,6 +110,19 @@ def naive(store, *words):
     return [(feature, best) for *_, feature, best in sorted(places)]
 
 
+def test_of_very_many_features_the_orders_are_the_same_and_rows_come_without_what_is_dear(case, store, monkeypatch):
+    monkeypatch.setattr("core.analysis.order.MANY", N_FEATURES - 1)
+    with Store.open([case.session]) as many:
+        [row] = many.order().build().rows(0, 1, ["n", *GLANCE])
+        assert list(row) == ["feature", "n"]
+        for text in ("", "t", "t1 t2", "dates", "max > 2"):
+            for column in ("match", *store.browsed):
+                for down in (True, False):
+                    orders_ = [one.order(column, down, ["feature <> 3"], text=text).build() for one in (store, many)]
+                    first, second = (order.rows(0, 99, ["feature"]) for order in orders_)
+                    assert first == second, (text, column, down)
+
+
 @pytest.mark.parametrize("words", [("dates",), ("t",), ("t4",), (" t4",), ("t4", "years"), ("t1", "t2"), ("nowhere",)])
 def test_words_sort_by_what_is_said_then_by_the_best_lift_of_a_token_they_are_in(store, case, words):
     text = " ".join(word.replace(" ", "␣") for word in words)
@@ -345,14 +358,17 @@ def test_orders_are_used_from_several_threads_and_leave_nothing_behind(store):
     order.close()
 
 
-def test_an_order_keeps_the_order_of_very_many_rows(store):
+@pytest.mark.parametrize("many", [False, True])
+def test_an_order_keeps_the_order_of_very_many_rows(store, many):
     for view in ("browse", "features"):
         store._connection.execute(
             f"CREATE OR REPLACE VIEW memory.main.{view} AS SELECT (i * {N_FEATURES} + feature)::INTEGER AS feature, "
             "hash(i, feature) % 1000 AS max FROM s1.main.features CROSS JOIN range(30_000) r(i)"
         )
     columns = {"feature": "INTEGER", "max": "UBIGINT"}
-    order = orders.Order(store._cursors, columns, sort="max", descending=True, text="", conditions=[])
+    order = orders.Order(
+        store._cursors, columns, sort="max", descending=True, text="", conditions=[], many=many
+    )  # fmt: skip
     order.build()
     assert order.count == 30_000 * N_FEATURES
     rows = [(-row["max"], row["feature"]) for row in order.rows(0, order.count)]
