@@ -32,7 +32,7 @@ STATE = 3
 """Times the weights that a finished training keeps to go on from: themselves and two moments."""
 METRICS_LINE = 530
 """Bytes of a line of `metrics.jsonl`."""
-DATABASE = 3e6, 6.5, 1_900.0, 10.0
+DATABASE = 3e6, 6.5, 2_200.0, 16.0
 """Bytes in `features.duckdb` when empty, and for an activation, a feature, a token: measured on the demo's."""
 SNAPSHOT_ROW = 45.0
 """Bytes of a feature in a snapshot, in `snapshots.parquet` and `features.duckdb` together."""

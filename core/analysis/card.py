@@ -86,7 +86,8 @@ def read(store: Store, feature: int, *, limit: int | None = None, context: int =
         "alignment": store.alignment, "correlations": store.correlations,
     }  # fmt: skip
     # To plan such a query takes one thread longer than to find the rows: several at once take half as long.
-    with ThreadPoolExecutor(QUERIES) as pool:
+    pool = ThreadPoolExecutor(QUERIES)
+    try:
         examples = pool.submit(store.examples, feature, limit=limit, context=context)
         found = {name: pool.submit(ask, feature) for name, ask in lists.items()}
         near, together = store.neighbours(feature), store.coactivations(feature)
@@ -102,6 +103,8 @@ def read(store: Store, feature: int, *, limit: int | None = None, context: int =
             d_sae=store.d_sae,
             **{name: rows.result() for name, rows in found.items()},
         )
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an interrupt nothing more is asked
 
 
 def _bare(one: Row | Example) -> Row:

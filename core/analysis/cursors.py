@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from core.analysis.guard import explained
+from core.errors import QueryError
 
 
 class Cursors:
@@ -21,18 +22,31 @@ class Cursors:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._at_work: set[duckdb.DuckDBPyConnection] = set()
+        self._closed = False
 
     def new(self) -> duckdb.DuckDBPyConnection:
-        """A cursor: a transaction, and temporary tables, of its own. Whoever asked for it closes it."""
+        """A cursor: a transaction of its own. Whoever asked for it closes it. Raises QueryError after `close`."""
         with self._lock:
+            self._require_open()
             return self._connection.cursor()
+
+    def close(self) -> None:
+        """Close the connection. What runs is interrupted, and waited for: DuckDB refuses while a cursor is at work."""
+        with self._lock:
+            self._closed = True
+            while self._at_work:
+                for one in self._at_work:
+                    one.interrupt()  # again and again: one that had not begun yet did not hear it
+                self._lock.wait(0.01)
+            self._connection.close()
 
     @contextlib.contextmanager
     def at_work(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
         """While the block lasts `interrupt` finds the cursor. DuckDB's errors leave it as QueryErrors."""
         with self._lock:
+            self._require_open()
             self._at_work.add(cursor)
         try:
             yield cursor
@@ -41,6 +55,7 @@ class Cursors:
         finally:
             with self._lock:
                 self._at_work.discard(cursor)
+                self._lock.notify_all()
 
     @contextlib.contextmanager
     def one(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -58,6 +73,10 @@ class Cursors:
             for one in self._at_work:
                 if cursor is None or one is cursor:
                     one.interrupt()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise QueryError("this feature database was closed", hint="ask again")
 
 
 def begin_read_only(cursor: duckdb.DuckDBPyConnection) -> None:

@@ -76,8 +76,7 @@ class Store(Reads):
 
     def close(self) -> None:
         """Let go of the files. What still runs is interrupted."""
-        self.interrupt()
-        self._connection.close()
+        self._cursors.close()
 
     def __enter__(self) -> "Store":
         return self

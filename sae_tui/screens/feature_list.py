@@ -88,8 +88,7 @@ class FeatureList(Page):
     def neighbour(self, feature: int, step: int) -> int | None:
         """The feature `step` places after this one (before it, if negative) in the order that is shown.
 
-        None over the order's ends, and where the feature is not in it. Blocks for some milliseconds, longer where rows
-        are being fetched: call it in the background.
+        None over the order's ends, and where the feature is not in it.
         """
         stands = self.place(feature)
         if stands is None or self._found is None or not 0 <= stands[0] + step < stands[1]:

@@ -305,6 +305,14 @@ def test_an_order_runs_nothing_but_a_condition(store, case, condition):
     assert hashlib.md5(case.session.database_path.read_bytes()).hexdigest() == digest
 
 
+@pytest.mark.parametrize("condition", ["key_0 > 1", "said", "match > 1", "word_0", "lift > 1"])
+def test_a_condition_sees_the_columns_of_features_alone(store, condition):
+    for text in ("", "t4"):
+        for sort in ("match", "max", "label"):
+            with pytest.raises(QueryError, match="no column"):
+                store.order(sort, True, [condition], text=text).build()
+
+
 def test_what_is_wrong_with_a_condition_is_said_of_the_condition(store):
     with pytest.raises(QueryError, match=r"no column 'densty': did you mean 'density'"):
         store.order(conditions=["densty > 1"]).build()

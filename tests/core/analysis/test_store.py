@@ -365,3 +365,24 @@ def test_reading_needs_no_torch_and_no_pyarrow():
     code = "import sys, core.analysis.store; print({'torch', 'pyarrow', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_store_is_closed_while_it_is_asked_and_whoever_asked_gets_a_query_error(case):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from core.analysis import card
+
+    def ask(store):
+        for _ in range(100):
+            card.read(store, 0)
+
+    for wait_s in np.linspace(0, 0.05, 11):
+        store = Store.open([case.session])
+        with ThreadPoolExecutor(2) as pool:
+            asked = [pool.submit(ask, store) for _ in range(2)]
+            time.sleep(wait_s)
+            store.close()
+            for one in asked:
+                with pytest.raises(QueryError):
+                    one.result()
+        store.close()
