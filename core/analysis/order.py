@@ -71,6 +71,8 @@ class Order:
         """The conditions that hold besides the text."""
         self.conditions = [*self.besides, *([as_condition(text, columns)] if self.text else [])]
         """All of them in SQL, the text's the last."""
+        self.count = 0
+        """How many features are in it, once it is built."""
         self._features: np.ndarray = np.empty(0, np.int64)
         self._match = np.empty(0)
         """That of each, where words are looked for."""
@@ -81,11 +83,6 @@ class Order:
         self._cursor = cursors.new()
         self._lock = threading.Lock()
         self._closed = False
-
-    @property
-    def count(self) -> int:
-        """How many features are in it, once it is built."""
-        return len(self._features)
 
     @property
     def where(self) -> str:
@@ -101,6 +98,7 @@ class Order:
                 self._features = np.asarray(cursor.execute(f"FROM {BY_DENSITY}").fetchnumpy()["feature"])
             else:
                 self._sort(cursor)
+            self.count = len(self._features)
         self.elapsed_s = time.perf_counter() - began
         return self
 
@@ -143,7 +141,7 @@ class Order:
     def feature_at(self, place: int) -> int | None:
         """The feature at a place; None where there is no such place. Raises QueryError where it was closed."""
         self._require_open()
-        return int(self._features[place]) if 0 <= place < self.count else None
+        return int(self._features[place]) if 0 <= place < len(self._features) else None
 
     def interrupt(self) -> None:
         """Stop what the database does for it now, from another thread; that ends with a QueryError."""
