@@ -18,7 +18,7 @@ def safe(text: str, *, newlines: bool = False) -> str:
     Control characters become their pictures (ESC: ␛, newline: ↵, tab: →), BiDi controls, C1 controls, surrogates,
     private and unassigned characters become U+FFFD, zero-width ones `·`. With `newlines`, newlines stay.
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable():  # to Python whatever is replaced here is not
         return text
     return "".join(_safe_character(c, newlines) for c in text)
 

@@ -5,6 +5,7 @@ README's table are drawn from it. An id is `section.name`: a section is a screen
 or `app`, what works everywhere; the name is that of the method `action_name` which does it.
 """
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -437,9 +438,10 @@ ACTIONS: tuple[Action, ...] = (
 )  # fmt: skip
 
 
-def actions(section: str) -> list[Action]:
+@functools.cache
+def actions(section: str) -> tuple[Action, ...]:
     """The section's actions, in the table's order."""
-    return [action for action in ACTIONS if action.section == section]
+    return tuple(action for action in ACTIONS if action.section == section)
 
 
 def bindings(section: str) -> list[Binding]:

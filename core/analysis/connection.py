@@ -117,11 +117,12 @@ def _attach(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) 
                 )
             schemas = [] if session.name in taken else [session.name]
             taken.add(session.name)
+            tables = _tables(connection, number)
             for schema in schemas:
                 connection.execute(f"CREATE SCHEMA {_quoted(schema)}")
             # plain names through views: a search path would hold for one cursor alone, and cannot be set once locked
             for schema in schemas if number > 1 else [*schemas, "main"]:
-                for (table,) in _tables(connection, number):
+                for (table,) in tables:
                     connection.execute(
                         f"CREATE VIEW memory.{_quoted(schema)}.{_quoted(table)} AS FROM s{number}.main.{_quoted(table)}"
                     )

@@ -31,19 +31,23 @@ without GLANCE, for which all of a table as long would be looked through."""
 def in_order(features: np.ndarray, keys: Sequence[np.ndarray], descending: bool) -> np.ndarray:
     """The places of features sorted by one key after the other, those whose value is masked last, and ties by number.
 
-    As DuckDB has it NaN is more than any number. `features` are distinct, from 0; there is one key at least, and each
-    is of the same length and of a type that numpy sorts by itself.
+    As DuckDB has it NaN is more than any number. `features` are distinct; there is one key at least, and each is of the
+    same length and of a type that numpy sorts by itself.
     """
-    order, place, span = features, features, int(features.max(initial=0)) + 1
-    for values in reversed(keys):
-        distinct, rank = np.unique(np.ma.getdata(values), return_inverse=True)
-        rank = len(distinct) - rank if descending else rank
-        rank[np.ma.getmaskarray(values)] = len(distinct) + 1
+    places, n = np.argsort(features, kind="stable"), len(features)
+    bits = n.bit_length()
+    for key in reversed(keys):
+        values = np.ma.getdata(key)[places]
+        by_value = np.argsort(values)
+        before, after = values[by_value[:-1]], values[by_value[1:]]
+        both_nan = (before != before) & (after != after)
+        rank = np.zeros(n, np.int64)
+        np.cumsum((before != after) & ~both_nan, out=rank[1:])
+        rank = n - rank if descending else rank
+        rank[np.ma.getmaskarray(key)[places[by_value]]] = n + 1
         # The rank of a value and the place so far make one integer: to sort by two keys takes longer.
-        order = np.argsort(rank * span + place)
-        place, span = np.empty(len(order), np.int64), len(order)
-        place[order] = np.arange(len(order))
-    return order
+        places = places[np.sort(rank << bits | by_value) & (1 << bits) - 1]
+    return places
 
 
 class Order:

@@ -76,8 +76,12 @@ class Found:
 class Asking:
     """One look for features, in a thread, that can be given up from another."""
 
-    def __init__(self, stores: Stores, session: Session, wanted: Wanted, anchor: int | None) -> None:
-        self._stores, self._session, self._wanted, self._anchor = stores, session, wanted, anchor
+    def __init__(
+        self, stores: Stores, session: Session, wanted: Wanted, *, anchor: int | None, around: int
+    ) -> None:
+        """`anchor`: the feature that the rows fetched at once are about; so many of them on each side."""
+        self._stores, self._session, self._wanted = stores, session, wanted
+        self._anchor, self._around = anchor, around
         self._order: Order | None = None
         self._given_up = False
 
@@ -108,7 +112,7 @@ class Asking:
             order.build()
             source = Source(lambda first, n: order.rows(first, n, [*columns, "starred", *GLANCE]), order.count)
             at = (None if self._anchor is None else order.place(self._anchor)) or 0
-            source.load(at)
+            source.load(at, self._around)
         except BaseException:
             order.close()
             raise

@@ -166,7 +166,9 @@ class FeatureList(Page):
         if self.app.session is None:
             self._say_why()
             return
-        self._asking = asking = Asking(self.app.stores, self.app.session, self._wanted, self._anchor)
+        self._asking = asking = Asking(
+            self.app.stores, self.app.session, self._wanted, anchor=self._anchor, around=self._table.size.height
+        )
 
         def came(found: Found) -> None:
             if self._asking is asking:
@@ -245,9 +247,7 @@ class FeatureList(Page):
         width = self.size.width - 10
         asking = self._asking is not None
         said = Content(shortened(at_work, width)) or ran(self._found, trouble=self._trouble, asking=asking, width=width)
-        line = self.query_one("#ran", Line)
-        line.set_class(bool(said), "-here")
-        line.show(said)
+        self.query_one("#ran", Line).show(said)
 
     def _say_why(self) -> None:
         seen = self.app.seen_of(self.app.session)

@@ -25,7 +25,7 @@ def title(found: Found, kind: Kind, marks: int) -> Content:
 
 
 def ran(found: Found | None, *, trouble: str, asking: bool, width: int) -> Content:
-    """Beneath the filter box: what is wrong with what stands there, or the condition that ran."""
+    """Beneath the filter box: what is wrong with what stands there, or the condition that ran; else the order."""
     where = found.order.where if found else ""
 
     def fitting(besides: int) -> str:
@@ -37,7 +37,10 @@ def ran(found: Found | None, *, trouble: str, asking: bool, width: int) -> Conte
         return Content.styled("looking … esc stops it", "$text-muted")
     if where and found and not found.order.count:
         return Content.assemble(("no feature fulfils  ", "$warning"), fitting(38), ("   esc clears it", "$text-muted"))
-    return Content.assemble(("WHERE  ", "$text-muted"), fitting(7)) if where else Content()
+    if where or not found:
+        return Content.assemble(("WHERE  ", "$text-muted"), fitting(7)) if where else Content()
+    falls = "DESC" if found.order.descending else "ASC"
+    return Content.assemble(("ORDER BY  ", "$text-muted"), f"{safe(found.order.sort)} {falls}")
 
 
 def nothing(seen: Seen | None, trouble: str) -> Content:

@@ -3,7 +3,7 @@
     table = PagedTable([Column("feature", "id", 7, lambda row: str(row["feature"]), right=True), …],
                        key=lambda row: row["feature"])
     table.show(rows)                                      # rows in memory; again with other rows as often as one likes
-    source = Source(fetch, count); source.load(at)        # in the background: fetch(first, n) blocks
+    source = Source(fetch, count); source.load(at, 50)    # in the background: fetch(first, n) blocks
     table.browse(source, at)                              # in the event loop; `at` is the row for the cursor
 
 A cell is a `str`, which the table makes safe, or `Content`, whose text is safe already. The cursor is a row and a
@@ -85,6 +85,8 @@ class PagedTable(LineView):
         self._sort: tuple[str, bool] | None = None
         self._told: tuple[int, Hashable | None] | None = None
         self._loading = False
+        self._scrolling = False
+        """The table itself brings other rows into view."""
         self._waiting: Timer | None = None
 
     @property
@@ -252,7 +254,10 @@ class PagedTable(LineView):
         self._see()
 
     def _scroll(self, top: int) -> None:
+        """Bring other rows into view; `_see` follows, which draws them."""
+        self._scrolling = True
         self.scroll_to(y=max(0, min(top, self.count - self._height)), animate=False, force=True)
+        self._scrolling = False
 
     def _see(self) -> None:
         """The row at the cursor may be another one, or rows have come: draw, tell, and fetch what is missing."""
@@ -284,6 +289,11 @@ class PagedTable(LineView):
         page = self._source.missing(first, last)
         return page if page is not None else self._source.missing(first - PAGE // 2, last + PAGE // 2)
 
+    def _shows(self, page: int) -> bool:
+        """Whether a row of the page is in view, or at the cursor."""
+        first, last = self._top // PAGE, (self._top + self._height - 1) // PAGE
+        return first <= page <= last or page == self._index // PAGE
+
     async def _fetch_pages(self) -> None:
         try:
             while (page := self._next_page()) is not None:
@@ -293,7 +303,7 @@ class PagedTable(LineView):
                 except Exception as error:
                     if source is self._source:
                         self.post_message(self.Failed(self, error))
-                if source is self._source:
+                if source is self._source and self._shows(page):
                     self._see()
         finally:
             self._loading = False
@@ -310,7 +320,7 @@ class PagedTable(LineView):
         """Other rows are in view."""
         if self.show_vertical_scrollbar:
             self.vertical_scrollbar.position = new_value
-        if round(old_value) != round(new_value):
+        if round(old_value) != round(new_value) and not self._scrolling:
             self._draw()
             self._fetch()
 

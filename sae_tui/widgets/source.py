@@ -46,19 +46,24 @@ class Source:
             pages = range(max(0, first) // PAGE, min(last, self.count - 1) // PAGE + 1)
             return next((page for page in pages if page not in self._pages), None)
 
-    def load(self, index: int, around: int = PAGE // 2) -> None:
-        """Fetch the rows about one. Blocks; raises what `fetch` raises."""
-        while (page := self.missing(index - around, index + around)) is not None:
-            self.fetch_page(page)
+    def load(self, index: int, around: int) -> None:
+        """Fetch the rows so far from one, at once. Blocks; raises what `fetch` raises."""
+        if self.missing(index - around, index + around) is not None:
+            last = min(index + around, self.count - 1) // PAGE
+            self._take(max(0, index - around) // PAGE, last)
 
     def fetch_page(self, page: int) -> None:
         """Fetch one page. Blocks; raises what `fetch` raises."""
+        self._take(page, page)
+
+    def _take(self, first: int, last: int) -> None:
         try:
-            rows = self._fetch(page * PAGE, PAGE)
+            rows = self._fetch(first * PAGE, (last - first + 1) * PAGE)
         except BaseException:
             self.failed = True
             raise
         with self._lock:
-            self._pages[page] = rows
+            for page in range(first, last + 1):
+                self._pages[page] = rows[(page - first) * PAGE : (page - first + 1) * PAGE]
             while len(self._pages) > self._kept:
                 self._pages.popitem(last=False)

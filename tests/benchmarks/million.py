@@ -1,15 +1,18 @@
 """A million features in the workbench: how long it takes to open, sort, filter and jump, and what that costs.
 
-`python -m tests.benchmarks.million [FOLDER]`. Makes a session with a synthetic database of a million features (kept in
-FOLDER, where one is given), drives the Features screen over it as a person would, and prints medians beside the bars
-that the design sets. Times run from the key to the rows standing in the table, the screen's own work included.
+    python -m tests.benchmarks.million [--keep FOLDER] [--session FOLDER]
+
+Makes a session with a synthetic database of a million features (kept in FOLDER, where one is given), or takes another
+one that was analysed; drives the Features screen over it as a person would, and prints medians beside the bars that the
+design sets. Times run from the key to the rows standing in the table, or the feature in its screen, the screen's own
+work included. Nothing else should run on the machine.
 """
 
+import argparse
 import asyncio
 import gc
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,18 +24,22 @@ import psutil
 
 from core import config
 from core.analysis import build
+from core.analysis.order import MANY
+from core.analysis.store import Store
 from core.session import Session
 from sae_tui.app import Workbench
+from sae_tui.screens.feature import FeaturePage
 from sae_tui.screens.features import FeaturesPage
 from sae_tui.settings import Settings
 from sae_tui.state import State
 from sae_tui.widgets.paged_table import PagedTable
 
 N = 1_000_000
-GLANCES = Path(build.__file__).parent / "sql/65_glances.sql"
+SCRIPTS = Path(build.__file__).parent / "sql"
 ROUNDS = 5
-BARS_MS = {"open": 300.0, "sort": 300.0, "filter": 300.0, "words": 300.0, "jump": 50.0}
-"""At most, on a machine that does nothing else."""
+WORDS = ("12", "345", "4567")
+BARS_MS = {"open": 300.0, "sort": 300.0, "filter": 300.0, "words": 300.0, "jump": 50.0, "feature": 300.0}
+"""At most, on a machine that does nothing else; BLOCKED_MS where there are not MANY features."""
 BLOCKED_MS = 50.0
 RSS_MB = 100.0
 SQL = """
@@ -40,7 +47,7 @@ CREATE TABLE vocabulary AS
 SELECT i::INTEGER AS token_id, ' ' || chr(97 + (i % 26)::INT) || chr(97 + (i // 26 % 26)::INT) || i AS text
 FROM range(49152) r(i);
 
-CREATE TABLE features AS
+INSERT INTO features BY NAME
 WITH raw AS (
     SELECT i::INTEGER AS feature, hash(i) / 2.0 ** 64 AS u, hash(i, 1) / 2.0 ** 64 AS v FROM range({n}) r(i)
 )
@@ -131,8 +138,10 @@ def made(root: Path, name: str, n: int) -> Session:
         session = Session.create(root, name, config.parse({}))
         beside = session.path / "being-made.duckdb"
         with duckdb.connect(str(beside)) as connection:
+            table = connection.extract_statements((SCRIPTS / "40_features.sql").read_text())[0]
+            connection.execute(table)
             connection.execute(SQL.format(n=n))
-            connection.execute(GLANCES.read_text())
+            connection.execute((SCRIPTS / "65_glances.sql").read_text())
             connection.execute("CHECKPOINT")
         beside.rename(session.database_path)
     return session
@@ -172,8 +181,9 @@ async def until(condition: Callable[[], bool]) -> None:
 class Bench:
     """The Features screen over the session, timed from an action to its rows standing in the table."""
 
-    def __init__(self, page: FeaturesPage, watch: Watch) -> None:
+    def __init__(self, page: FeaturesPage, watch: Watch, features: int) -> None:
         self._page, self._watch = page, watch
+        self.features = features
         self.took_ms: dict[str, list[float]] = {name: [] for name in BARS_MS}
         self.work_ms: dict[str, list[float]] = {name: [] for name in BARS_MS}
         """Processor time of all threads meanwhile."""
@@ -215,13 +225,21 @@ class Bench:
         where = f"density > {0.001 * (number + 1)}"
         await self.timed("filter", lambda: page._ask(text=where), lambda: self.shows(where=where))
         await self.timed("filter", lambda: page._ask(text=""), lambda: self.shows(where=""))
-        for place in (N - 1, 0, N // 2, N // 3, 10_000 * number + 5):
+        n = self.features
+        for place in (n - 1, 0, n // 2, n // 3, n * (number + 1) // 100 + 5):
             await self.timed("jump", lambda place=place: self.table.move_to(place), lambda: self.table.row is not None)
+            await self.timed("feature", self.table.action_open, self._opened)
+            page.app.pop_screen()
+            await until(lambda: page.app.screen is page)
+
+    def _opened(self) -> bool:
+        page, row = self._page.app.screen, self.table.row
+        return isinstance(page, FeaturePage) and page._card is not None and page._card.feature == row["feature"]
 
     async def words(self) -> None:
-        """Look for words in the eight million top tokens."""
+        """Look for words in all top tokens."""
         page = self._page
-        for word in ("ab1", "bb1", "cb1"):
+        for word in WORDS:
             await self.timed("words", lambda word=word: page._ask(text=word), lambda word=word: self._ran(word))
             await self.timed("filter", lambda: page._ask(text=""), lambda: self.shows(where=""))
 
@@ -232,17 +250,19 @@ class Bench:
 async def drive(session: Session, small: Session, folder: Path) -> tuple[Bench, float, float]:
     """Some rounds of everything, and by how many MB the process grew from the small session by them, and by words."""
     root = session.path.parent
+    with Store.open([session]) as store:
+        n = store.count()
     app = Workbench(root, Settings(), State(root, folder / "state.json"), session=small, mode="features")
     async with app.run_test(size=(160, 45)) as pilot:
         page = app.screen
         assert isinstance(page, FeaturesPage)
         watch = Watch()
-        bench = Bench(page, watch)
+        bench = Bench(page, watch, n)
         await until(bench.shows)
         await pilot.pause(1.0)
         before = rss_mb()
         app.open_session(session)
-        await until(lambda: bench.table.count == N)
+        await until(lambda: bench.table.count == n)
         watching = asyncio.create_task(watch.run())
         for number in range(ROUNDS):
             await bench.round(number)
@@ -255,21 +275,30 @@ async def drive(session: Session, small: Session, folder: Path) -> tuple[Bench, 
 
 def main() -> int:
     """Run it and print a line a figure; 1 where a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", type=Path, help="a folder for the synthetic sessions, which stay")
+    parser.add_argument("--session", type=Path, help="the folder of a session, instead of a synthetic one")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        root = Path(sys.argv[1] if len(sys.argv) > 1 else scratch)
-        session, small = made(root, "million", N), made(root, "small", 1_000)
+        root = args.keep or Path(scratch)
+        session = Session(args.session) if args.session else made(root, "million", N)
+        small = made(root, "small", 1_000)
         gc.freeze()  # as the workbench does, and it leaves whole collections to moments when nobody types
         gc.set_threshold(*gc.get_threshold()[:2], 1_000_000)
         bench, grown_mb, with_words_mb = asyncio.run(drive(session, small, Path(scratch)))
+    many = bench.features > MANY
     missed = grown_mb > RSS_MB
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors; work is processor time, of all threads\n")
-    print(f"{'ms':<8}{'median':>9}{'worst':>9}{'bar':>7}{'work':>9}   event loop held{'work':>9}{'bar':>7}")
-    for name, bar in BARS_MS.items():
-        took, work = statistics.median(bench.took_ms[name]), statistics.median(bench.work_ms[name])
+    print(f"{'ms':<8}{'median':>9}{'p95':>9}{'worst':>9}{'bar':>7}{'work':>9}   event loop held{'work':>9}{'bar':>7}")
+    for name, most in BARS_MS.items():
+        bar = most if many else BLOCKED_MS
+        times = sorted(bench.took_ms[name])
+        took, work = statistics.median(times), statistics.median(bench.work_ms[name])
+        p95 = times[round(0.95 * (len(times) - 1))]
         held, busy = bench.blocked_ms[name], bench.busy_ms[name]
-        missed |= took > bar or held > BLOCKED_MS
+        missed |= (took if many else p95) > bar or held > BLOCKED_MS
         print(
-            f"{name:<8}{took:>9.1f}{max(bench.took_ms[name]):>9.1f}{bar:>7.0f}{work:>9.1f}"
+            f"{name:<8}{took:>9.1f}{p95:>9.1f}{times[-1]:>9.1f}{bar:>7.0f}{work:>9.1f}"
             f"{held:>18.1f}{busy:>9.1f}{BLOCKED_MS:>7.0f}"
         )
     print(f"\nmemory: {grown_mb:.0f} MB more than over a thousand features, bar {RSS_MB:.0f}; ", end="")

@@ -24,7 +24,41 @@
 --   cluster, x, y  of its decoder direction (see 70_clusters.sql)
 -- by_density     their numbers in the order one begins to browse with: the densest first, so that a million need no sort
 
-CREATE TABLE features AS
+CREATE TABLE features (
+    feature INTEGER,
+    n BIGINT,
+    density DOUBLE,
+    mean DOUBLE,
+    std DOUBLE,
+    max DOUBLE,
+    p50 DOUBLE,
+    p90 DOUBLE,
+    p99 DOUBLE,
+    decoder_norm FLOAT,
+    encoder_norm FLOAT,
+    encoder_cosine FLOAT,
+    bias FLOAT,
+    threshold FLOAT,
+    dead BOOLEAN,
+    dense BOOLEAN,
+    duplicate BOOLEAN,
+    top_token VARCHAR USING COMPRESSION uncompressed,  -- as the text of tokens
+    token_entropy DOUBLE,
+    category_entropy DOUBLE,
+    specialist_category VARCHAR,
+    specialist_score BIGINT,
+    density_a DOUBLE,
+    density_b DOUBLE,
+    token_stability DOUBLE,
+    birth INTEGER,
+    death INTEGER,
+    stability DOUBLE,
+    cluster INTEGER,
+    x FLOAT,
+    y FLOAT
+);
+
+INSERT INTO features BY NAME
 WITH moments AS (
     SELECT feature, avg(value) AS mean, stddev_pop(value) AS std FROM activations GROUP BY feature
 ),

@@ -3,7 +3,13 @@
 --   tokens         the texts of the tokens it fires on most often, the first four of feature_tokens
 --   histogram      how many of its active values are in each bin of histogram, from the weakest
 
-CREATE TABLE glances AS
+CREATE TABLE glances (
+    feature INTEGER,
+    tokens VARCHAR USING COMPRESSION uncompressed,  -- as the text of tokens
+    histogram VARCHAR USING COMPRESSION uncompressed
+);
+
+INSERT INTO glances
 WITH texts AS (
     SELECT feature, to_json(list(text ORDER BY n DESC, token_id)[:4])::VARCHAR AS tokens
     FROM feature_tokens
