@@ -53,6 +53,7 @@ bench: .venv-peers/.installed
 	.venv-peers/bin/python -m tests.benchmarks.reading
 	$(PY) -m tests.benchmarks.steering
 	$(PY) -m tests.benchmarks.workbench
+	$(PY) -m tests.benchmarks.scale
 	$(PY) -m tests.benchmarks.million
 	$(PY) -m tests.benchmarks.curves
 

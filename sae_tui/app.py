@@ -217,7 +217,9 @@ class Workbench(Bench):
             while isinstance(self.screen, FeatureView):
                 await self.pop_screen()
             images = self.session is not None and self.session.reads_images
-            await self.push_screen(ImageFeaturePage(feature) if images else FeaturePage(feature))
+            page = ImageFeaturePage(feature) if images else FeaturePage(feature)
+            page.begin()
+            await self.push_screen(page)
 
         from sae_tui.screens.feature import FeaturePage
         from sae_tui.screens.feature_images import ImageFeaturePage

@@ -1,7 +1,9 @@
 """Which feature is shown: reading it in the background, going on to others."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import ClassVar
 
 from textual.widget import Widget
@@ -19,6 +21,8 @@ from sae_tui.widgets.pane_set import Known, PaneSet
 
 REACH = 48
 """Tokens of a context on each side: more than a wide screen holds."""
+HOLD_S = 0.25
+"""At most so long the screen before it stays."""
 MANY = 100
 """Images of each band: more than an analysis keeps by default."""
 Place = tuple[int, int] | None
@@ -47,6 +51,27 @@ class FeatureView(Page):
         """Its page on Neuronpedia."""
         self._steps = 0
         """To be taken, or being looked up."""
+        self._unseen: ExitStack | None = None
+        """Updates of the terminal are suspended until it is closed."""
+        self._ahead: Future[Shown] | None = None
+        """What the first reading comes to, where that was begun before the screen was there."""
+
+    def begin(self) -> None:
+        """Read the feature while the screen is made, which is shown once it has come, or after HOLD_S: to draw it empty
+        first takes as long as all the rest. Called before it is pushed."""
+        if self.app.session is not None:
+            pool = ThreadPoolExecutor(1)
+            self._ahead = pool.submit(self._reading(self.app.session, self._wanted))
+            pool.shutdown(wait=False)
+        self._unseen = ExitStack()
+        self._unseen.enter_context(self.app.batch_update())
+        self.app.set_timer(HOLD_S, self._show)
+
+    def _show(self) -> None:
+        if self._unseen is not None:
+            self._unseen.close()
+            self._unseen = None
+            self.app.screen.refresh()  # another one, if somebody went on meanwhile
 
     @property
     def feature(self) -> int:
@@ -83,20 +108,24 @@ class FeatureView(Page):
             self._load()
 
     def _load(self) -> None:
-        session, feature, browser = self._session, self._wanted, self._browser
-        if session is None:
+        if self._session is None:
             self._panes.say("There is no session: press 1, and n for a first one.")
             return
+        read, self._ahead = self._ahead.result if self._ahead else self._reading(self._session, self._wanted), None
+        self._loading = True
+        self.background(read, self._came, group="card", failed=self._failed)
+
+    def _reading(self, session: Session, feature: int) -> Callable[[], Shown]:
+        stores, browser = self.app.stores, self._browser
 
         def read() -> Shown:
-            store = self.app.stores.get(session)
+            store = stores.get(session)
             images = gallery.read(store, feature, limit=MANY, band=None) if session.reads_images else None
             found = card.read(store, feature, context=REACH if images is None else 0)
             known = Known(card=found, gallery=images, link=_link(session, feature), why=_why_dead(found, session.name))
             return known, _place(browser, feature)
 
-        self._loading = True
-        self.background(read, self._came, group="card", failed=self._failed)
+        return read
 
     def _came(self, answer: Shown) -> None:
         self._loading = False
@@ -106,9 +135,11 @@ class FeatureView(Page):
             self._load()
         self._show_head()
         self._panes.show(known)
+        self._show()
 
     def _failed(self, error: Exception) -> None:
         self._loading = False
+        self._show()
         if self._card is None:
             self._panes.say(self.app.told(error))
         else:

@@ -7,6 +7,7 @@ loop: threads never touch a widget.
 """
 
 import asyncio
+import contextvars
 import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -135,6 +136,11 @@ class Page(Screen[Any]):
         for classes, size in ((self.app.HORIZONTAL_BREAKPOINTS, width), (self.app.VERTICAL_BREAKPOINTS, height)):
             self.add_class(max((at, name) for at, name in classes or () if at <= size)[1])
 
+    def _compositor_refresh(self) -> None:
+        # While updates are suspended Textual draws all the same, and throws away what it drew.
+        if not self.app._batch_count:
+            super()._compositor_refresh()
+
     def compose(self) -> ComposeResult:
         """The title, the body, the keys."""
         yield TitleBar(self.MODE)
@@ -188,9 +194,13 @@ class Page(Screen[Any]):
         comes while the screen goes. `failed` is by default a notice.
         """
 
+        # Begun at once: a worker begins when the event loop comes to it, which a screen that opens keeps busy for long.
+        answer = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work)
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait for it any more
+
         async def run() -> None:
             try:
-                result = await asyncio.to_thread(work)
+                result = await answer
             except Exception as error:
                 if not isinstance(error, SaeTuiError):
                     self.log.error(error)

@@ -4,7 +4,7 @@
 
 A case is so many tokens and so many features, of which L0 fire on each token, the f-th of them with a probability that
 falls as 1/(f + 100). Each runs in a process of its own, whose largest resident memory is told. A card is all that a
-feature's screen asks for.
+feature's screen asks for; `python -m tests.benchmarks.million --session DIR/NAME` drives the screens over a case.
 """
 
 import argparse

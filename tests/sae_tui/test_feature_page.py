@@ -2,13 +2,14 @@
 
 import asyncio
 import re
+import threading
 
 import duckdb
 import pytest
 from textual.widgets import Static
 
 from core import labels
-from core.analysis import naming
+from core.analysis import card, naming
 from core.analysis.store import Store
 from core.labels import Label
 from core.session import Session
@@ -47,6 +48,40 @@ async def opened(app, pilot, feature):
 
 def line(page, name):
     return page.query_one(f"#{name}", Line).content.plain
+
+
+@pytest.mark.asyncio
+async def test_the_screen_before_stays_for_a_moment_and_no_longer_however_long_a_feature_takes(
+    sessions_root, workbench, monkeypatch
+):
+    gate, read = threading.Event(), card.read
+    monkeypatch.setattr(card, "read", lambda *args, **options: gate.wait(20) and read(*args, **options))
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        await until(lambda: not isinstance(app.screen, FeaturePage))
+        app.open_feature(ALWAYS)
+        await until(lambda: isinstance(app.screen, FeaturePage))
+        page = app.screen
+        await until(lambda: not app._batch_count)  # it is drawn without the feature
+        assert page._card is None
+        gate.set()
+        await until(lambda: page._card is not None)
+        await pilot.press("escape")
+
+        gate.clear()
+        app.open_feature(ALWAYS)
+        await until(lambda: isinstance(app.screen, FeaturePage) and app.screen is not page)
+        left = app.screen
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, FeaturesPage))
+        drawn = []
+        draw = app.screen._compositor_refresh
+        monkeypatch.setattr(app.screen, "_compositor_refresh", lambda: (drawn.append(app._batch_count), draw())[1])
+        app.screen.refresh()
+        await until(lambda: not app._batch_count and drawn and not drawn[-1])  # and whatever one went on to
+        gate.set()
+        await pilot.pause()
+        assert left._card is None
 
 
 @pytest.mark.asyncio

@@ -86,7 +86,7 @@ async def test_it_opens_sorted_by_density_with_a_preview_of_the_first(sessions_r
         assert page.query_one("#place", Line).content.plain == "row 1 of 12"
         assert table.has_focus
         await until(lambda: preview.feature == expected[0])
-        assert ran(page) == ""
+        assert ran(page) == "ORDER BY  density DESC"
         await pilot.press("G")
         await until(lambda: preview.feature == expected[-1])
         assert page.query_one("#place", Line).content.plain == "row 12 of 12"
@@ -130,7 +130,7 @@ async def test_words_and_conditions_filter_as_one_types_and_errors_leave_what_wa
         assert table.has_focus
         await pilot.press("escape")
         await until(lambda: table.count == 12)
-        assert ran(page) == ""
+        assert ran(page) == "ORDER BY  density DESC"
         await type_(page, pilot, "not dead and density < 0.3")
         found = shown(page)
         assert 0 < len(found) < 12

@@ -101,6 +101,32 @@ async def test_only_lines_that_changed_are_drawn_again():
 
 
 @pytest.mark.asyncio
+async def test_a_move_draws_the_lines_once_and_pages_out_of_view_draw_nothing():
+    app = Tables()
+    async with app.run_test(size=(60, 21)) as pilot:
+        table, drawn, asked = app.table, [], []
+
+        def fetch(first, n):
+            asked.append(first)
+            return [{"id": i, "text": "x"} for i in range(first, first + n)]
+
+        draw = table.changed
+        table.changed = lambda: (drawn.append(table.index), draw())[1]
+        table.browse(Source(fetch, 1_000_000))
+        await until(lambda: table.row is not None)
+        drawn.clear()
+        for key, place in (("pagedown", 20), ("ctrl+d", 30), ("j", 31)):
+            await pilot.press(key)
+            assert drawn == [place]
+            drawn.clear()
+        asked.clear()
+        table.move_to(150)
+        await until(lambda: asked == [200])
+        await pilot.pause(0.1)
+        assert drawn == [150]
+
+
+@pytest.mark.asyncio
 async def test_rows_that_are_late_are_dots_until_they_come_and_only_pages_in_view_are_fetched():
     app, asked, gate = Tables(), [], threading.Event()
 
@@ -262,7 +288,7 @@ def test_a_source_keeps_the_pages_used_last():
         return list(range(first, min(first + n, 100 * PAGE)))
 
     source = Source(fetch, 100 * PAGE)
-    source.load(0)
+    source.load(0, 10)
     for page in range(1, PAGES_KEPT):
         source.fetch_page(page)
     assert source.row(5) == 5
@@ -270,11 +296,30 @@ def test_a_source_keeps_the_pages_used_last():
     assert source.row(5) == 5
     assert source.row(PAGE) is None
     assert source.missing(0, PAGE) == 1
-    source.load(100 * PAGE - 1)
+    source.load(100 * PAGE - 1, 10)
     assert source.row(100 * PAGE - 1) == 100 * PAGE - 1
     assert source.row(100 * PAGE) is None
     assert source.row(-1) is None
     assert Source(fetch, 0).missing(0, 10) is None
+
+
+def test_rows_on_two_pages_are_fetched_at_once_and_rows_that_are_there_not_again():
+    asked = []
+
+    def fetch(first, n):
+        asked.append((first, n))
+        return list(range(first, min(first + n, 3 * PAGE - 50)))
+
+    source = Source(fetch, 3 * PAGE - 50)
+    source.load(PAGE + 5, 10)
+    source.load(5, 10)
+    assert asked == [(0, 2 * PAGE)]
+    source.load(3 * PAGE - 60, 10)
+    assert asked[1:] == [(2 * PAGE, PAGE)]
+    assert [source.row(i) for i in (0, PAGE - 1, PAGE, 2 * PAGE, 3 * PAGE - 51)] == [
+        0, PAGE - 1, PAGE, 2 * PAGE, 3 * PAGE - 51,
+    ]  # fmt: skip
+    assert source.missing(0, 3 * PAGE) is None
 
 
 def test_a_row_is_few_runs_of_text():
