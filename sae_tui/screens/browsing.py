@@ -76,9 +76,7 @@ class Found:
 class Asking:
     """One look for features, in a thread, that can be given up from another."""
 
-    def __init__(
-        self, stores: Stores, session: Session, wanted: Wanted, *, anchor: int | None, around: int
-    ) -> None:
+    def __init__(self, stores: Stores, session: Session, wanted: Wanted, *, anchor: int | None, around: int) -> None:
         """`anchor`: the feature that the rows fetched at once are about; so many of them on each side."""
         self._stores, self._session, self._wanted = stores, session, wanted
         self._anchor, self._around = anchor, around
