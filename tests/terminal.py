@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 from rich.cells import cell_len
 
 KEYS = {
@@ -179,7 +180,7 @@ class Terminal:
         """
         for i, key in enumerate(keys):
             if i and keys[i - 1] == "escape":
-                self.settle(0.15, 1)
+                self.settle(0.15, 5)
             if key.startswith("ctrl+") and len(key) == 6:
                 at = self.type(chr(ord(key[5]) & 31))
             else:
@@ -216,14 +217,27 @@ class Terminal:
         return b"".join(came)
 
     def settle(self, quiet_s: float = 0.2, within_s: float = 20.0) -> bytes:
-        """Read until nothing has come for `quiet_s`; what came."""
-        came, until = [], time.perf_counter() + within_s
+        """Read until nothing has come for `quiet_s` and the command has not worked meanwhile; what came.
+
+        On a machine that others use a command can be silent because it was not let run.
+        """
+        came, until, worked = [], time.perf_counter() + within_s, self._worked()
         while time.perf_counter() < until:
-            data = self.read(quiet_s)
-            if not data:
+            data, before, worked = self.read(quiet_s), worked, self._worked()
+            if data:
+                came.append(data)
+            elif worked == before:
                 break
-            came.append(data)
         return b"".join(came)
+
+    def _worked(self) -> float:
+        """Seconds of a processor that it has had, another number at every call while it waits for one."""
+        try:
+            process = psutil.Process(self.pid)
+            had = process.cpu_times()
+            return time.perf_counter() if process.status() == psutil.STATUS_RUNNING else had.user + had.system
+        except psutil.Error:  # it has ended
+            return -1.0
 
     def wait_for(self, what: str | Callable[[str], bool], within_s: float = 20.0) -> float:
         """Read until the text stands on the screen; the answer is when. Raises TimeoutError with the screen."""

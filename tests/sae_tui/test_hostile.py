@@ -135,7 +135,7 @@ def walk(terminal: Terminal, *keys: str) -> None:
     """Press keys, each when the screen has come to rest after the last."""
     for key in keys:
         terminal.press(key)
-        terminal.settle(0.15 if key == "escape" else 0.04, 2)
+        terminal.settle(0.15 if key == "escape" else 0.04, 5)
         assert terminal.poll() is None, f"{key!r} ended it:\n{terminal.last_words}"
 
 
@@ -149,7 +149,7 @@ def go(terminal: Terminal, key: str, to: str | Callable[[str], bool]) -> None:
 def paste(terminal: Terminal, text: str) -> None:
     """What a terminal sends for a paste."""
     terminal.type(f"\x1b[200~{text}\x1b[201~")
-    terminal.settle(0.06, 2)
+    terminal.settle(0.06, 5)
 
 
 PASTED = "".join(t for t in WORSE if "\x1b" not in t).encode("utf-8", "replace").decode()[:3_000]
