@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import os
 import sys
 import time
 from collections.abc import Iterable
@@ -365,4 +364,4 @@ def open_workbench(
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     # Not asyncio.run, which waits for threads; the engine ends with its pipe, jobs are processes of their own.
-    os._exit(code if isinstance(code, int) else 1 if app.return_code else 0)
+    leaving.end(code if isinstance(code, int) else 1 if app.return_code else 0)

@@ -14,7 +14,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from textual.app import App
 
@@ -24,6 +24,8 @@ TRIES = 100
 """Times it is tried to say so to a terminal that does not read, 2 ms apart: what waits may be a frame of 100 KB."""
 RESTORE = "\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?2004l\x1b[<u\x1b[?1004l\x1b[?7h\x1b[?1049l\x1b[?25h"
 """What an orderly end sends last: no mouse, no paste mode, wrapped lines, the screen as it was, a cursor."""
+_ENDING = threading.Lock()
+"""Held by who ends this process: once its output goes nowhere, an orderly end is near, and must not come first."""
 
 
 def watch(app: App[int], loop: asyncio.AbstractEventLoop, remember: Callable[[], None]) -> None:
@@ -54,9 +56,15 @@ def watch(app: App[int], loop: asyncio.AbstractEventLoop, remember: Callable[[],
     threading.excepthook = died
 
 
+def end(code: int) -> NoReturn:
+    """End this process, now that the terminal is restored."""
+    with _ENDING:
+        os._exit(code)
+
+
 def _give_up(code: int, before: list[Any] | None) -> None:
     """The terminal does not read: restore what can be, without waiting for it, and end."""
-    with contextlib.suppress(OSError, termios.error, ValueError, AttributeError):
+    with _ENDING, contextlib.suppress(OSError, termios.error, ValueError, AttributeError):
         descriptor = sys.__stderr__.fileno()  # pyright: ignore[reportOptionalMemberAccess]
         terminal = os.dup(descriptor)
         # What Textual's writer has left to write would fill what is freed here: it goes nowhere from now on.
