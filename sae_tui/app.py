@@ -18,7 +18,7 @@ from core.analysis.stores import Stores
 from core.errors import SaeTuiError, SessionError
 from core.overview import Overview, Seen
 from core.session import Session
-from sae_tui import keys, modes, themes
+from sae_tui import keys, mended, modes, themes
 from sae_tui.screens.page import Bench, Page
 from sae_tui.settings import Settings
 from sae_tui.state import State
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 """The one clock: how often files are looked at."""
 QUIET_S = 3.0
-"""After so long without a key nobody sees a collection of garbage, which takes some 30 ms."""
+"""After so long without a key nobody sees a collection of garbage, which takes 30 to 120 ms."""
 COLLECT_AFTER = 20
 """Collections of the second generation, after which there is garbage worth one of the third."""
 WARM_S = 0.1
@@ -78,6 +78,7 @@ class Workbench(Bench):
         # Not by a switch in `on_mount`, which would draw an empty screen and the first mode's twice.
         first = modes.screen_of(mode or (last if last in MODES else "runs"), session)
         self.DEFAULT_MODE = first  # pyright: ignore[reportAttributeAccessIssue]
+        mended.forget_closed_widgets()
         super().__init__()
         self.root, self.settings, self.state = root, settings, state
         self.stores = Stores()

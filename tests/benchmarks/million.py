@@ -27,7 +27,7 @@ from core.analysis import build
 from core.analysis.order import MANY
 from core.analysis.store import Store
 from core.session import Session
-from sae_tui.app import Workbench
+from sae_tui.app import QUIET_S, TICK_S, Workbench
 from sae_tui.screens.feature import FeaturePage
 from sae_tui.screens.features import FeaturesPage
 from sae_tui.settings import Settings
@@ -37,6 +37,8 @@ from sae_tui.widgets.paged_table import PagedTable
 N = 1_000_000
 SCRIPTS = Path(build.__file__).parent / "sql"
 ROUNDS = 5
+PAUSE_S = QUIET_S + 2 * TICK_S
+"""After each round nobody presses a key, and the workbench collects its garbage."""
 WORDS = ("12", "345", "4567")
 BARS_MS = {"open": 300.0, "sort": 300.0, "filter": 300.0, "words": 300.0, "jump": 50.0, "feature": 300.0}
 """At most, on a machine that does nothing else; BLOCKED_MS where there are not MANY features."""
@@ -205,6 +207,7 @@ class Bench:
         """Do it, wait until it is done, and a while longer for what follows: the preview, pages beside the view."""
         await asyncio.sleep(0.2)
         self._watch.longest_ms = self._watch.busy_ms = 0.0
+        self._page.app.pressed_at = time.monotonic()
         began, worked = time.perf_counter(), time.process_time()
         act()
         await until(done)
@@ -266,6 +269,7 @@ async def drive(session: Session, small: Session, folder: Path) -> tuple[Bench, 
         watching = asyncio.create_task(watch.run())
         for number in range(ROUNDS):
             await bench.round(number)
+            await asyncio.sleep(PAUSE_S)
         gc.collect()
         grown = rss_mb() - before
         await bench.words()
