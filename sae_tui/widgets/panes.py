@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from sae_tui.widgets import densities
 from sae_tui.widgets.chart import Chart
-from sae_tui.widgets.job import arranged
+from sae_tui.widgets.job_panel import arranged
 from sae_tui.widgets.plots import Plot
 from sae_tui.widgets.rows import Rows
 from sae_tui.widgets.traces import CHARTS, DENSITY
