@@ -191,9 +191,10 @@ class Encoder:
         with torch.no_grad(), in_tf32() if precision == "tf32" else contextlib.nullcontext():
             self._centred = x - b_dec
             if precision == "bfloat16":
-                self.u = (self._centred.bfloat16() @ W_enc.bfloat16()).float() + b_enc
+                product = (self._centred.bfloat16() @ W_enc.bfloat16()).float()
             else:
-                self.u = torch.addmm(b_enc, self._centred, W_enc)
+                product = self._centred @ W_enc
+            self.u = product.add_(b_enc)  # `addmm` writes the bias first, then adds the product to it: a twentieth more
         """`u [n d_sae]`, not differentiable."""
 
     def above(self, bound: Tensor | float, *, at_most: float = DENSE_FROM) -> Entries:

@@ -28,9 +28,9 @@ def speeds(args: argparse.Namespace) -> list[str]:
     peers = list(contenders.PEERS)
     lines = [
         f"Milliseconds{' of one processor' if args.shared else ''} a step, L0 {args.k}; "
-        "a peer tuned / as installed (× ours)", "",
-        f"| architecture | d_sae | sae-tui | {' | '.join(peers)} |",
-        "| --- | ---: | ---: |" + " --- |" * len(peers),
+        "a peer tuned / as installed (× ours; where ours was timed with its product in bfloat16 too, × that)", "",
+        f"| architecture | d_sae | sae-tui | bfloat16 | {' | '.join(peers)} |",
+        "| --- | ---: | ---: | ---: |" + " --- |" * len(peers),
     ]  # fmt: skip
     print(*lines, sep="\n", flush=True)
     with speed.processes() as pools:
@@ -38,19 +38,21 @@ def speeds(args: argparse.Namespace) -> list[str]:
             for architecture in args.architectures if width == args.widths[0] else args.architectures[:1]:
                 task = Task(architecture, args.d_in, width, args.k, args.steps, args.batch, timed=True)
                 found = speed.measure(pools, args.activations, task, args.rounds, shared=args.shared)
-                mine = found["sae-tui"].tuned
+                mine = [found[name].tuned for name in ("sae-tui", speed.BFLOAT16) if name in found]
                 cells = [_cell(found.get(peer), mine) for peer in peers]
-                lines.append(f"| {architecture} | {width} | {mine:.0f} | {' | '.join(cells)} |")
+                half = f"{mine[1]:.0f}" if len(mine) > 1 else ""
+                lines.append(f"| {architecture} | {width} | {mine[0]:.0f} | {half} | {' | '.join(cells)} |")
                 print(lines[-1], flush=True)
                 print(*(f"  {name}: L0 {timed.l0:.1f}" for name, timed in found.items()), file=sys.stderr, flush=True)
     return lines
 
 
-def _cell(timed: speed.Timed | None, mine: float) -> str:
+def _cell(timed: speed.Timed | None, mine: list[float]) -> str:
     if timed is None or timed.installed is None:
         return ""
     tuned, installed = timed.tuned, timed.installed
-    return f"{tuned:.0f} / {installed:.0f} ({tuned / mine:.1f}× / {installed / mine:.1f}×)"
+    times = "; ".join(f"{tuned / one:.1f}× / {installed / one:.1f}×" for one in mine)
+    return f"{tuned:.0f} / {installed:.0f} ({times})"
 
 
 def qualities(args: argparse.Namespace, measured: data.Data) -> list[str]:

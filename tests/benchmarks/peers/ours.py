@@ -13,8 +13,11 @@ from tests.benchmarks.peers.contender import PENALISED, TIMED_LR, Contender, Tas
 from tests.benchmarks.peers.data import Data
 
 
-def contender(task: Task, data: Data, changed: dict[str, str] | None = None) -> Contender:
-    """A run with the project's defaults; penalties find their own weight, and thresholds are moved as after any run."""
+def contender(task: Task, data: Data, changed: dict[str, str] | None = None, name: str = "sae-tui") -> Contender:
+    """A run with the project's defaults; penalties find their own weight, and thresholds are moved as after any run.
+
+    `changed` holds fields of the configuration that are not as by default, `name` what it goes by.
+    """
     parsed = _configured(task, changed or {})
     first = next(data.batches(1, task.rows))
     sae = build(parsed.sae, task.d_in)
@@ -31,7 +34,7 @@ def contender(task: Task, data: Data, changed: dict[str, str] | None = None) -> 
         z = used.encode(x)
         return z, used.decode(z, x)
 
-    return Contender("sae-tui", run.step, code, finish)
+    return Contender(name, run.step, code, finish)
 
 
 def timed_start(task: Task, x: Float[Tensor, "n d_in"]) -> SAE:
