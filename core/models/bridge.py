@@ -133,7 +133,7 @@ def use_native_attention(bridge: Any, implementation: str | None) -> None:
 
 
 @contextmanager
-def hooked(point: Any, hook: Callable[..., Tensor]) -> Iterator[None]:
+def hooked(point: Any, hook: Callable[..., Tensor | None]) -> Iterator[None]:
     """A hook on one of the bridge's hook points. `bridge.hooks` lists them all first: too slow for every token."""
     point.add_hook(hook)
     handle = point.fwd_hooks[-1]

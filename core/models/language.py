@@ -6,7 +6,7 @@ at its hook point and lets a function edit them there.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
 from typing import Any
 
@@ -111,12 +111,12 @@ class LanguageModel:
 
     @torch.no_grad()
     def activations(self, ids: Int[Tensor, "b t"]) -> Float[Tensor, "b t d_in"]:
-        """The activations at the hook point, float32. The pass stops after the hook's block."""
-        found: list[Tensor] = []
-        with self._hooked(lambda x: found.append(x)):
-            stop = None if self.layer is None else self.layer + 1
-            self.bridge(ids, return_type=None, stop_at_layer=stop)
-        return self._flat(found[0])
+        """The activations at the hook point, float32. The pass ends there, and until then runs the model's own modules.
+
+        With the bridge's it takes up to a fifth longer.
+        """
+        with native(self._unread):
+            return self._flat(self._read(ids)[0])
 
     def token_ids(self, ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """What statistics count by: the tokens as they are."""
@@ -153,14 +153,9 @@ class LanguageModel:
     @torch.no_grad()
     def split_pass(self, ids: Int[Tensor, "b t"]) -> "SplitPass":
         """A clean pass over `ids` up to the hook's block, after which others cost only the upper layers."""
-        found: list[Tensor] = []
-        inputs: list[Tensor] = []
-        hooks = [(self.hook, lambda x, hook: found.append(x))]
-        if self.layer:
-            hooks.append((f"blocks.{self.layer}.hook_resid_pre", lambda x, hook: inputs.append(x)))
-        with self.bridge.hooks(fwd_hooks=hooks):
-            self.bridge(ids, return_type=None, stop_at_layer=None if self.layer is None else self.layer + 1)
-        return SplitPass(self, ids, self._flat(found[0]), inputs[0] if inputs else None)
+        below = [self.bridge.hook_dict[f"blocks.{self.layer}.hook_resid_pre"]] if self.layer else []
+        *inputs, x = self._read(ids, below)
+        return SplitPass(self, ids, self._flat(x), inputs[0] if inputs else None)
 
     @torch.no_grad()
     def unembed(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n v"]:
@@ -195,7 +190,8 @@ class LanguageModel:
         """The hook's shape without batch and position, from a pass over a few tokens."""
         found: list[Tensor] = []
         try:
-            with torch.no_grad(), self._hooked(lambda x: found.append(x)):
+            hooks = [(self.hook, lambda x, hook: found.append(x))]
+            with torch.no_grad(), self.bridge.hooks(fwd_hooks=hooks):
                 self.bridge(torch.zeros(PROBE, dtype=torch.long, device=self.device), return_type=None)
         except (KeyError, ValueError):
             found.clear()
@@ -214,13 +210,24 @@ class LanguageModel:
     def _flat(self, x: Tensor) -> Float[Tensor, "b t d_in"]:
         return x.flatten(2).float()
 
-    @contextmanager
-    def _hooked(self, see: Callable[[Tensor], Any]) -> Iterator[None]:
-        def hook(x: Tensor, hook: Any) -> None:
-            see(x)
+    def _read(self, ids: Int[Tensor, "b t"], before: Sequence[Any] = ()) -> list[Tensor]:
+        """What passes these hook points and then the model's own, where the pass ends."""
+        found: list[Tensor] = []
 
-        with self.bridge.hooks(fwd_hooks=[(self.hook, hook)]):
-            yield
+        def see(x: Tensor, hook: Any) -> None:
+            found.append(x)
+
+        def end(x: Tensor, hook: Any) -> None:
+            found.append(x)
+            raise _Read
+
+        with ExitStack() as hooks, suppress(_Read):
+            for point in before:
+                hooks.enter_context(hooked(point, see))
+            hooks.enter_context(hooked(self._point, end))
+            self.bridge(ids, return_type=None)
+            raise ModelError(f"the hook point {self.hook} did not fire: nothing was read")
+        return found
 
     @contextmanager
     def _editing(self, edit: Edit) -> Iterator[None]:
@@ -235,6 +242,10 @@ class LanguageModel:
             yield
         if fired == 0:
             raise ModelError(f"the hook point {self.hook} did not fire: nothing was edited")
+
+
+class _Read(Exception):
+    """All that a pass was made for has been read."""
 
 
 class SplitPass:

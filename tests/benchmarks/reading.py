@@ -80,14 +80,18 @@ def _cut(dtype: str) -> Any:
 
 
 def trainings(args: argparse.Namespace) -> None:
-    """Seconds of each whole training, and how many times ours that is."""
-    print(f"\n{args.tokens:,} tokens, topk, d_sae {args.width}, k 32, batches of 4,096\n\n| trainer | s | × ours |")
-    print("| --- | ---: | ---: |", flush=True)
-    ours = _apart(_ours, args, MALLOC)
-    print(f"| sae-tui | {ours:.1f} | |", flush=True)
-    for name, half in (("SAELens float32", False), *((("SAELens autocast", True),) if args.autocast else ())):
+    """Seconds of each whole training, and how many times each of ours that is."""
+    halves = (False, True) if args.half else (False,)
+    print(f"\n{args.tokens:,} tokens, topk, d_sae {args.width}, k 32, batches of 4,096\n")
+    print(f"| trainer | s | × ours{' in float32, bfloat16' if args.half else ''} |\n| --- | ---: | ---: |", flush=True)
+    ours = []
+    for half in halves:
+        ours.append(_apart(_ours, args, MALLOC, half))
+        print(f"| sae-tui {'bfloat16' if half else 'float32'} | {ours[-1]:.1f} | |", flush=True)
+    for half in halves:
         seconds = _apart(_saelens, args, {}, half)
-        print(f"| {name} | {seconds:.1f} | {seconds / ours:.1f} |", flush=True)
+        times = ", ".join(f"{seconds / one:.1f}" for one in ours)
+        print(f"| SAELens {'autocast' if half else 'float32'} | {seconds:.1f} | {times} |", flush=True)
 
 
 def _apart(work: Callable[..., float], args: argparse.Namespace, environment: dict[str, str], *more: Any) -> float:
@@ -107,11 +111,13 @@ def _clock(args: argparse.Namespace) -> Callable[[], float]:
     return time.process_time if args.shared else time.perf_counter
 
 
-def _ours(args: argparse.Namespace) -> float:
+def _ours(args: argparse.Namespace, half: bool) -> float:
     """Our stage `train`, with the model at hand, in a session that is thrown away."""
+    dtype = "bfloat16" if half else "float32"
     sae = {"architecture": "topk", "d_sae": args.width, "k": 32}
-    training = {"batch_activations": 4096, "buffer_activations": BUFFER}
-    cfg = _config(args, {"sae": sae, "training": training, "budget": {"activations": args.tokens}})
+    training = {"batch_activations": 4096, "buffer_activations": BUFFER, "precision": dtype}
+    budget = {"activations": args.tokens}
+    cfg = _config(args, {"model": {"dtype": dtype}, "sae": sae, "training": training, "budget": budget})
     model = returned(flow.load_model(cfg))
     clock = _clock(args)
     with tempfile.TemporaryDirectory() as folder:
@@ -173,7 +179,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=98_304)
     parser.add_argument("--width", type=int, default=4608)
-    parser.add_argument("--autocast", action="store_true", help="SAELens in bfloat16 too: slow without AVX-512 or AMX")
+    parser.add_argument("--half", action="store_true", help="both in bfloat16 too: slow where that is not in hardware")
     parser.add_argument("--shared", action="store_true", help="others use the machine: one thread, processor time")
     args = parser.parse_args()
     if args.shared:
