@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from core.errors import ModelError
+from core.models.bridge import native
 from core.models.few_rows import hasten
 from tests.conftest import FAMILIES, language_model
 
@@ -36,7 +37,26 @@ def test_activations_equal_the_hidden_states_of_the_bare_model(model, family, mo
         hidden = reference(model_folders[family])(ids, output_hidden_states=True).hidden_states
     x = model.activations(ids)
     assert x.shape == (2, 12, 32) and x.dtype == torch.float32
-    torch.testing.assert_close(x, hidden[2], rtol=2e-4, atol=2e-4)
+    assert torch.equal(x, hidden[2])
+    assert torch.equal(model.split_pass(ids).x, x)
+
+
+def test_a_pass_that_is_only_read_ends_at_the_hook_point_and_leaves_no_hook(model):
+    ids, ran = ids_for(model), []
+    handles = [
+        module.register_forward_hook(lambda *_, i=i: ran.append(i))
+        for i, block in enumerate(model.bridge.blocks)
+        for module in (block, block.original_component)
+    ]
+    model.activations(ids)
+    assert max(ran) == model.layer
+    ran.clear()
+    with torch.no_grad():
+        model.bridge(ids)
+    assert max(ran) == model.n_layers - 1
+    assert not model._point.fwd_hooks
+    for handle in handles:
+        handle.remove()
 
 
 def loud(model):
@@ -239,7 +259,7 @@ def test_a_split_pass_equals_whole_passes_with_the_same_edit(model_folders, fami
     with torch.no_grad(), model._editing(lambda _: x):
         whole = model.bridge(ids)
     torch.testing.assert_close(split.logits_with(x), whole, rtol=1e-4, atol=1e-4)
-    with torch.no_grad():
+    with torch.no_grad(), native(model._unread):
         assert torch.equal(model.bridge(ids), split.logits)  # the blocks run again
 
 
