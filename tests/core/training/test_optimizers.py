@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from core import config
 from core.sae.build import build
@@ -188,19 +189,26 @@ def test_bfloat16_is_of_the_product_alone():
     assert run.report().mse == pytest.approx(same.report().mse, rel=0.02)
 
 
-def test_tf32_is_of_the_product_alone(monkeypatch):
+class Products(TorchDispatchMode):
+    """Notes each product of matrices, and the precision that is asked for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if "mm" in (name := function.overloadpacket.__name__) or "mv" in name:
+            self.asked.append((name, torch.get_float32_matmul_precision()))
+        return function(*args, **(kwargs or {}))
+
+
+def test_tf32_is_of_the_product_alone():
     run, _ = begun()
     run.sae.precision = "tf32"  # a CPU has none: torch is only asked for it
-    product, asked = torch.addmm, []
-
-    def addmm(*given):
-        asked.append(torch.get_float32_matmul_precision())
-        return product(*given)
-
-    monkeypatch.setattr(torch, "addmm", addmm)
     before = torch.get_float32_matmul_precision()
-    run.step(batches(1)[0])
-    assert asked[0] == "high" and "high" not in asked[1:]
+    with Products() as products:
+        run.step(batches(1)[0])
+    assert [name for name, precision in products.asked if precision != before] == ["mm"] and len(products.asked) > 1
     assert torch.get_float32_matmul_precision() == before
 
 
