@@ -105,7 +105,11 @@ class LanguageModel:
         # The wrapped attention would compute with weights of its own beside those that were processed.
         if "attn" not in hook and processing == "none":
             use_native_attention(self.bridge, attention)
-        self._point: Any = self.bridge.hook_dict[hook]
+        points = self.bridge.hook_dict  # made anew each time, with TransformerLens 3.9 in 10 ms
+        self._point: Any = points[hook]
+        below = f"blocks.{self.layer}.hook_resid_pre"
+        self._below = [points[below]] if self.layer and below in points else []
+        """What enters the hook's block: where blocks lie below it they need not be run again for its sake."""
         # Processed weights are the bridge's own, which the model's modules do not have.
         self._unread = parts(self.bridge, hook) if self.layer is not None and processing == "none" else []
 
@@ -149,8 +153,7 @@ class LanguageModel:
     @torch.no_grad()
     def split_pass(self, ids: Int[Tensor, "b t"]) -> "SplitPass":
         """A clean pass over `ids` up to the hook's block, after which others cost only the upper layers."""
-        below = [self.bridge.hook_dict[f"blocks.{self.layer}.hook_resid_pre"]] if self.layer else []
-        *inputs, x = self._read(ids, below)
+        *inputs, x = self._read(ids, self._below)
         return SplitPass(self, ids, self._flat(x), inputs[0] if inputs else None)
 
     @torch.no_grad()

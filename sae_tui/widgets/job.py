@@ -178,7 +178,7 @@ def waiting(seen: Seen | None, width: int, *, ascii_only: bool) -> list[Content]
         phase = safe(status.phase) or "waiting for its process"
         lines = [Content.styled(phase, "bold $primary"), Content("")]
         if status.total:
-            drawn = bar(status.done / status.total, min(48, max(8, width - 16)), ascii_only=ascii_only)
+            drawn = bar(status.done / status.total, min(BAR, max(8, width - 16)), ascii_only=ascii_only)
             done = f"{status.done:,.0f} of {status.total:,.0f} {safe(status.unit)}"
             lines += [
                 Content.assemble((drawn, "$primary on $panel"), f" {status.done / status.total:4.0%}"),

@@ -28,7 +28,7 @@ def speeds(args: argparse.Namespace) -> list[str]:
     peers = list(contenders.PEERS)
     lines = [
         f"Milliseconds{' of one processor' if args.shared else ''} a step, L0 {args.k}; "
-        "a peer tuned / as installed (× ours; where ours was timed with its product in bfloat16 too, × that)", "",
+        "a peer tuned / as installed (× ours; × ours with its product in bfloat16)", "",
         f"| architecture | d_sae | sae-tui | bfloat16 | {' | '.join(peers)} |",
         "| --- | ---: | ---: | ---: |" + " --- |" * len(peers),
     ]  # fmt: skip
