@@ -12,7 +12,6 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.events import DescendantFocus
 from textual.widget import Widget
 
 from core.analysis.card import Card
@@ -153,9 +152,9 @@ class PaneSet(Vertical):
         at = self.names.index(self.at_hand) if self.at_hand in self.names else 0
         self.to(self.names[(at + by) % len(self.names)])
 
-    def on_descendant_focus(self, event: DescendantFocus) -> None:
-        """The focus went to a pane, by a click perhaps."""
-        ids = {widget.id for widget in event.widget.ancestors_with_self}
+    def on_descendant_focus(self) -> None:
+        """The focus went to a pane, by a click perhaps; where it has gone on since, that one counts."""
+        ids = {widget.id for widget in self.screen.focused.ancestors_with_self} if self.screen.focused else set()
         name = next((name for name in self.ALL if name in ids), None)
         if name is not None and name != self.at_hand:
             self._is_at(name)

@@ -286,6 +286,20 @@ async def test_panes_open_what_is_under_their_cursor(sessions_root, workbench):
 
 
 @pytest.mark.asyncio
+async def test_a_pane_that_was_left_again_before_it_heard_of_the_focus_is_not_gone_back_to(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        panes, gone_to = (await opened(app, pilot, ALWAYS))._panes, []
+        await pilot.pause()
+        is_at = panes._is_at
+        panes._is_at = lambda name: (gone_to.append(name), is_at(name))
+        panes.to("tokens")
+        panes.to("neighbours")
+        await pilot.pause()
+        assert gone_to == ["tokens", "neighbours"] and panes.at_hand == "neighbours"
+
+
+@pytest.mark.asyncio
 async def test_what_is_copied_and_the_command_line(sessions_root, workbench):
     app = workbench(sessions_root, session="alpha")
     async with app.run_test(size=WIDE) as pilot:
