@@ -112,9 +112,13 @@ class Workbench(Bench):
     def _warm_up(self) -> None:
         """Import what the other modes need and open the database at hand, so that a first visit waits for neither."""
         modes.warm(self.session)
-        if self.session is not None and self.session.database_path.is_file():
+        if self.session is not None:
+            self._warm_database(self.session)
+
+    def _warm_database(self, session: Session) -> None:
+        if session.database_path.is_file():
             with contextlib.suppress(SaeTuiError):
-                self.stores.get(self.session)
+                self.stores.get(session)
 
     def tick(self) -> None:
         """Look at the sessions, in a thread; only one look at a time."""
@@ -191,6 +195,7 @@ class Workbench(Bench):
         """Make it the session at hand, and go to one of the five modes with it."""
         self.session = session
         self._show(mode or self._mode)
+        self.run_worker(asyncio.to_thread(self._warm_database, session), group="warm up")
 
     @property
     def _mode(self) -> str:
@@ -214,11 +219,14 @@ class Workbench(Bench):
 
         async def go() -> None:
             await self._to("features")
-            while isinstance(self.screen, FeatureView):
+            kind = ImageFeaturePage if self.session is not None and self.session.reads_images else FeaturePage
+            name = kind.__name__
+            if not self.is_screen_installed(name):  # then it stays: to make it anew takes longer than all the rest
+                self.install_screen(kind(), name)
+            while any(isinstance(screen, FeatureView) for screen in self.screen_stack):
                 await self.pop_screen()
-            images = self.session is not None and self.session.reads_images
-            page = ImageFeaturePage(feature) if images else FeaturePage(feature)
-            page.begin()
+            page = self.get_screen(name, kind)
+            page.begin(feature)
             await self.push_screen(page)
 
         from sae_tui.screens.feature import FeaturePage

@@ -26,12 +26,12 @@ class Stores:
 
         with self._lock:
             key = str(session.path)
-            stamp = _stamp(session)
+            now = stamp(session)
             kept = self._open.get(key)
-            if kept and kept[0] == stamp:
+            if kept and kept[0] == now:
                 return kept[1]
             store = Store.open([session])
-            self._open[key] = (stamp, store)
+            self._open[key] = (now, store)
         if kept:
             kept[1].close()
         return store
@@ -54,7 +54,8 @@ class Stores:
             act(store)
 
 
-def _stamp(session: Session) -> tuple[int, int]:
+def stamp(session: Session) -> tuple[int, int]:
+    """What differs once another database is in the place of the session's: the file's number, and its time in ns."""
     try:
         found = session.database_path.stat()
     except OSError:

@@ -49,6 +49,11 @@ class FeatureActions(FeatureView, Explaining):
     SHOWN = "places"
     """What the main pane shows, for a person."""
 
+    def begin(self, feature: int) -> None:
+        """Nobody hears the answer about the feature before."""
+        self.stop_asking()
+        super().begin(feature)
+
     def memory(self) -> dict[str, Any]:
         """The pane, and how things are drawn."""
         kept = self.app.state.part(self.SECTION)

@@ -16,6 +16,7 @@ from core.analysis.browse import as_condition
 from core.analysis.store import Store
 from core.errors import QueryError, sentence
 from core.session import Session
+from sae_tui.screens.ahead import Ahead
 from sae_tui.screens.browsing import Asking, Found, Wanted, glance
 from sae_tui.screens.features_words import nothing, ran, title
 from sae_tui.screens.page import Page
@@ -50,6 +51,8 @@ class FeatureList(Page):
         self._trouble = ""
         """What is wrong with what is wanted."""
         self._put_off: dict[str, Timer] = {}
+        self.ahead: Ahead | None = None
+        """The features that are read before they open; None without a session."""
 
     def body(self) -> Iterator[Widget]:
         """The filter over the list and the preview; or a few words where there is nothing to list."""
@@ -98,7 +101,7 @@ class FeatureList(Page):
         return None
 
     def place(self, feature: int) -> tuple[int, int] | None:
-        """Where a feature stands in the order that is shown, from 0, and how many there are. Blocks as `neighbour`."""
+        """Where a feature stands in the order that is shown, from 0, and how many there are."""
         if self._found is None:
             return None
         order, place = self._found.order, None
@@ -132,6 +135,9 @@ class FeatureList(Page):
 
     def opened(self, session: Session | None) -> None:
         """Another session: what was shown goes."""
+        if self.ahead is not None:
+            self.ahead.close()
+        self.ahead = None if session is None else Ahead(self.app.stores, session)
         self._stands_on = None
         self._give_up()
         self._drop()
@@ -269,18 +275,26 @@ class FeatureList(Page):
         self._later("rest", QUIET_S, self._rest)
 
     def _rest(self) -> None:
-        """Show the feature at the cursor in the preview, where that is in view."""
+        """Show the feature at the cursor in the preview, where that is in view; then read it whole."""
         row, found = self._table.row, self._found
         if row is None or found is None:
             self._preview.show(None)
-        elif self._preview.display and self._preview.region:
-            feature, store = row["feature"], found.store
+            return
+        feature, store = row["feature"], found.store
 
-            def came(seen: Glance) -> None:
-                if self._table.row is not None and self._table.row["feature"] == feature:
-                    self._preview.show(seen)
+        def came(seen: Glance) -> None:
+            if self._table.row is not None and self._table.row["feature"] == feature:
+                self._preview.show(seen)
+                read()
 
+        def read() -> None:
+            if self.ahead is not None:
+                self.ahead.known(feature)
+
+        if self._preview.display and self._preview.region:
             self.background(lambda: glance(store, feature), came, group="preview", failed=lambda _: None)
+        else:
+            read()
 
     def on_paged_table_failed(self, event: PagedTable.Failed) -> None:
         """Say why rows stay away."""

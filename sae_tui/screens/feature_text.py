@@ -6,9 +6,10 @@ from textual.content import Content
 from textual.timer import Timer
 
 from sae_tui.screens.dialogs import AskText
-from sae_tui.screens.feature_view import FeatureView, Shown
+from sae_tui.screens.feature_view import FeatureView
 from sae_tui.screens.questions import Question
 from sae_tui.widgets.feature_panes import FeaturePanes
+from sae_tui.widgets.pane_set import Known
 
 FIRING = 100
 """Features asked for on a token."""
@@ -21,12 +22,18 @@ class FeatureText(FeatureView):
 
     PANES = FeaturePanes
 
-    def __init__(self, feature: int) -> None:
-        super().__init__(feature)
+    def __init__(self) -> None:
+        super().__init__()
         self._text = ""
         """The text; empty where none is looked at."""
         self._question: Question | None = None
         self._rest: Timer | None = None
+
+    def begin(self, feature: int) -> None:
+        """Without a text."""
+        if self.is_mounted:
+            self.forget_text()
+        super().begin(feature)
 
     @property
     def _panes(self) -> FeaturePanes:
@@ -64,8 +71,8 @@ class FeatureText(FeatureView):
                 self._browser.stop_asking_engine()
         return asking
 
-    def _came(self, answer: Shown) -> None:
-        super()._came(answer)
+    def _came(self, known: Known) -> None:
+        super()._came(known)
         if self._text:
             if self._rest is not None:
                 self._rest.stop()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from rich.cells import cell_len
 from textual.binding import ActiveBinding
 from textual.content import Content
 from textual.events import Click
@@ -44,6 +45,24 @@ class Line(Widget):
     def render(self) -> Content:
         """The line."""
         return self._content
+
+
+class Ends(Line):
+    """Words at both ends of a line; those at the left are shortened to the room there is."""
+
+    _ends = "", ""
+
+    def tell(self, left: str, right: str) -> None:
+        """Show these, both safe."""
+        self._ends = left, right
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        """Another width has room for other words."""
+        left, right = self._ends
+        left = shortened(left, max(0, self.size.width - cell_len(right) - 2))
+        gap = max(1, self.size.width - cell_len(left) - cell_len(right))
+        self.show(Content(f"{left}{' ' * gap}{right}"))
 
 
 class TitleBar(Line):

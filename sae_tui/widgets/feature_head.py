@@ -32,9 +32,16 @@ class FeatureHead(Vertical):
 
     def compose(self) -> ComposeResult:
         """The lines."""
-        yield Line(Content.styled(f"Feature {self._feature}", "bold $primary"), id="name")
+        yield Line(_named(self._feature), id="name")
         yield Line(id="facts")
         yield Line(id="note")
+
+    def clear(self, feature: int) -> None:
+        """Show nothing but its number."""
+        self._card = None
+        self.query_one("#name", Line).show(_named(feature))
+        for name in ("facts", "note"):
+            self.query_one(f"#{name}", Line).show(Content())
 
     def show(self, card: Card, beside: tuple[str, ...]) -> None:
         """Show what is known; `beside`, safe, at the right: of these words, the first ones that there is room for."""
@@ -56,7 +63,7 @@ class FeatureHead(Vertical):
         row, width = self._card.row, self.size.width
         called = f' "{safe(row["label"])}"' if row["label"] else ""
         left = Content.assemble(
-            (f"Feature {row['feature']}", "bold $primary"),
+            _named(row["feature"]),
             (" ★" if row["starred"] else "", "$accent"),
             (called, "bold"),
             (f"  {_origin(row)}" if called else "", "$text-muted"),
@@ -91,6 +98,10 @@ class FeatureHead(Vertical):
                 break
             line = longer
         return line
+
+
+def _named(feature: int) -> Content:
+    return Content.styled(f"Feature {feature}", "bold $primary")
 
 
 def _origin(row: Row) -> str:

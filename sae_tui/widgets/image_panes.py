@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -10,8 +9,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from core.analysis.gallery import Seen
-from sae_tui.text import band_name, figure, safe, shortened
-from sae_tui.widgets.bars import Line
+from sae_tui.text import band_name, figure, safe
+from sae_tui.widgets.bars import Ends
 from sae_tui.widgets.class_bars import ClassEffects, Labels
 from sae_tui.widgets.feature_facts import Weights
 from sae_tui.widgets.feature_tables import beside, neighbours, together
@@ -49,13 +48,13 @@ class Images(Vertical):
         self._images: Sequence[Seen] = ()
         self._most, self._bands = 1.0, 0
         self._band: int | None = None
-        """The band that is shown; None: all."""
+        """The band that is wanted; None: all."""
 
     def compose(self) -> ComposeResult:
         """One of them is displayed."""
         yield Gallery(ascii_only=self._ascii)
         yield Static()
-        yield Line(id="place")
+        yield Ends(id="place")
 
     @property
     def gallery(self) -> Gallery:
@@ -78,20 +77,25 @@ class Images(Vertical):
     def next_band(self) -> None:
         """All images, the strongest only, or those of one band: the next of these that has any."""
         bands = [None, *sorted({seen.band for seen in self._images})]
-        self._band = bands[(bands.index(self._band) + 1) % len(bands)] if self._band in bands else None
+        self._band = bands[(bands.index(self._band_shown) + 1) % len(bands)]
         self._filter()
 
+    @property
+    def _band_shown(self) -> int | None:
+        """The one that is wanted, where this feature has any of it."""
+        return self._band if any(seen.band == self._band for seen in self._images) else None
+
     def _filter(self) -> None:
-        shown = [seen for seen in self._images if self._band in (None, seen.band)]
+        band = self._band_shown
+        shown = [seen for seen in self._images if band in (None, seen.band)]
         self.gallery.show(shown, most=self._most, bands=self._bands)
-        band = "all bands" if self._band is None else band_name(self._band)
-        entitle(self, Content(f"images · {band} · {len(shown)} shown"))
+        entitle(self, Content(f"images · {'all bands' if band is None else band_name(band)} · {len(shown)} shown"))
 
     def on_gallery_moved(self) -> None:
         """Tell of the image at the cursor, which may have gone on since. The panes hear of it too."""
-        seen, line = self.gallery.seen, self.query_one("#place", Line)
+        seen, line = self.gallery.seen, self.query_one(Ends)
         if seen is None:
-            line.show("")
+            line.tell("", "")
             return
         parts = [f"image {seen.image}, a {seen.label}"]
         if seen.predicted not in (None, seen.label):
@@ -101,9 +105,7 @@ class Images(Vertical):
             parts.append(f"row {row + 1}, column {column + 1} of {len(seen.fires)} x {len(seen.fires)}")
         parts.append(f"{figure(seen.value)}, {seen.value / self._most:.0%} of its max")
         images = self.gallery.images
-        right = f"{images.index(seen) + 1}/{len(images)}"
-        left = shortened(" · ".join(parts), max(0, line.size.width - len(right) - 2))
-        line.show(Content(left + " " * max(1, line.size.width - cell_len(left) - len(right)) + right))
+        line.tell(" · ".join(parts), f"{images.index(seen) + 1}/{len(images)}")
 
 
 class ImagePanes(PaneSet):

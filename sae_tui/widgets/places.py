@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -11,7 +10,7 @@ from textual.widgets import Static
 
 from core.records import Example, TextReading
 from sae_tui.text import band_name, figure, safe, shortened, token
-from sae_tui.widgets.bars import Line
+from sae_tui.widgets.bars import Ends
 from sae_tui.widgets.contexts import Contexts
 from sae_tui.widgets.token_text import Piece, TokenText
 
@@ -43,12 +42,10 @@ class Places(Vertical):
         self._examples: Sequence[Example] = ()
         self._most, self._bands = 1.0, 0
         self._band: int | None = None
-        """The band that is shown; None: all."""
+        """The band that is wanted; None: all."""
         self._document: Sequence[Token] = ()
         self._top = 1.0
         """The activation that lights a token of it fully."""
-        self._told = "", ""
-        """At the left and at the right of the line below."""
         self._source = ""
         self._given: TextReading | None = None
         """What the document is, where a person gave it."""
@@ -58,7 +55,7 @@ class Places(Vertical):
         yield Contexts()
         yield TokenText()
         yield Static()
-        yield Line(id="place")
+        yield Ends(id="place")
 
     @property
     def contexts(self) -> Contexts:
@@ -127,12 +124,20 @@ class Places(Vertical):
         """All contexts, the strongest only, or those of one band: the next of these that has any."""
         self.close()
         bands = [None, *sorted({e.band for e in self._examples})]
-        self._band = bands[(bands.index(self._band) + 1) % len(bands)] if self._band in bands else None
+        self._band = bands[(bands.index(self._band_shown) + 1) % len(bands)]
         self._filter()
 
+    @property
+    def _band_shown(self) -> int | None:
+        """The one that is wanted, where this feature has any of it."""
+        return self._band if any(e.band == self._band for e in self._examples) else None
+
+    @property
+    def _shown(self) -> Sequence[Example]:
+        return [e for e in self._examples if self._band_shown in (None, e.band)]
+
     def _filter(self) -> None:
-        shown = [e for e in self._examples if self._band in (None, e.band)]
-        self.contexts.show(shown, most=self._most, bands=self._bands)
+        self.contexts.show(self._shown, most=self._most, bands=self._bands)
         self._entitle()
 
     def _entitle(self) -> None:
@@ -141,8 +146,8 @@ class Places(Vertical):
         elif self.reading:
             name = f"document · {safe(self._source)}"
         else:
-            band = "all bands" if self._band is None else band_name(self._band)
-            name = f"contexts · {band} · {sum(self._band in (None, e.band) for e in self._examples)} shown"
+            band = "all bands" if self._band_shown is None else band_name(self._band_shown)
+            name = f"contexts · {band} · {len(self._shown)} shown"
         self.border_title = Content(shortened(name, max(10, self.size.width - 4)))
 
     def open(self, example: Example, passage: Sequence[Token]) -> None:
@@ -199,10 +204,9 @@ class Places(Vertical):
         ]
 
     def on_resize(self) -> None:
-        """What stands at the right, and how much of the title there is room for, is of this width."""
+        """How much of the title there is room for is of this width."""
         if self._examples or self.reading:
             self._entitle()
-        self._line_told()
 
     def on_contexts_moved(self, event: Contexts.Moved) -> None:
         """Say where the context is from. The screen hears of it too."""
@@ -238,15 +242,7 @@ class Places(Vertical):
         self._tell(f"{value}   {shortened(token(t['text']), 20)}  id {t['token_id']}", where)
 
     def _tell(self, left: str, right: str) -> None:
-        self._told = left, right
-        self._line_told()
-
-    def _line_told(self) -> None:
-        line, (left, right) = self.query_one("#place", Line), self._told
-        room = line.size.width - cell_len(right) - 2
-        left = shortened(left, max(0, room))
-        gap = max(1, line.size.width - cell_len(left) - cell_len(right))
-        line.show(Content(f"{left}{' ' * gap}{right}"))
+        self.query_one(Ends).tell(left, right)
 
 
 def _told(given: TextReading) -> str:

@@ -23,15 +23,10 @@ HALF_BLOCKS = set("▀█")
 
 
 async def opened(app, feature=FIVES):
-    before = app.screen
+    before = app.screen, app.screen.stack_updates
     app.open_feature(feature)
-    await until(
-        lambda: (
-            app.screen is not before
-            and isinstance(app.screen, ImageFeaturePage)
-            and app.screen._card.feature == feature
-        )
-    )
+    await until(lambda: isinstance(app.screen, ImageFeaturePage) and (app.screen, app.screen.stack_updates) != before)
+    await until(lambda: app.screen._card is not None and app.screen._card.feature == feature)
     return app.screen
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import threading
+import time
 
 import duckdb
 import pytest
@@ -27,7 +28,7 @@ from sae_tui.widgets.fields import TextLine
 from sae_tui.widgets.histogram import Histogram
 from sae_tui.widgets.places import Places
 from tests.core.analysis.conftest import ALWAYS, N_FEATURES, ONCE, SILENT
-from tests.sae_tui.waiting import until
+from tests.sae_tui.waiting import still, until
 
 from .conftest import HOSTILE
 
@@ -37,11 +38,10 @@ PANES, SHORT = FeaturePanes.ALL, FeaturePanes.SHORT
 
 async def opened(app, pilot, feature):
     """The page, with the feature shown."""
-    before = app.screen
+    before = app.screen, app.screen.stack_updates
     app.open_feature(feature)
-    await until(
-        lambda: isinstance(app.screen, FeaturePage) and app.screen is not before and app.screen._card.feature == feature
-    )
+    await until(lambda: isinstance(app.screen, FeaturePage) and (app.screen, app.screen.stack_updates) != before)
+    await until(lambda: app.screen._card is not None and app.screen._card.feature == feature)
     assert isinstance(app.screen, FeaturePage)
     return app.screen
 
@@ -69,9 +69,9 @@ async def test_the_screen_before_stays_for_a_moment_and_no_longer_however_long_a
         await pilot.press("escape")
 
         gate.clear()
-        app.open_feature(ALWAYS)
-        await until(lambda: isinstance(app.screen, FeaturePage) and app.screen is not page)
-        left = app.screen
+        app.open_feature(SILENT)
+        await until(lambda: app.screen is page)
+        assert page._card is None
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, FeaturesPage))
         drawn = []
@@ -80,8 +80,60 @@ async def test_the_screen_before_stays_for_a_moment_and_no_longer_however_long_a
         app.screen.refresh()
         await until(lambda: not app._batch_count and drawn and not drawn[-1])  # and whatever one went on to
         gate.set()
-        await pilot.pause()
-        assert left._card is None
+        await until(lambda: page._card is not None)
+        assert isinstance(app.screen, FeaturesPage) and not app._batch_count
+
+
+@pytest.mark.asyncio
+async def test_a_feature_that_is_opened_again_is_drawn_as_if_it_were_the_first(sessions_root, workbench):
+    app = workbench(sessions_root, session="alpha", mode="features")
+    async with app.run_test(size=WIDE) as pilot:
+        await until(lambda: app.screen._found is not None)
+        page = await opened(app, pilot, ALWAYS)
+        await still(pilot)
+        shown = app.export_screenshot()
+        await pilot.press("j", "enter")  # its document
+        await until(lambda: page.query_one(Places).reading)
+        page._panes.to("neighbours")
+        await pilot.press("enter")
+        await until(lambda: page._card.feature != ALWAYS)
+        page._panes.to(PANES[0])
+        await pilot.press("i", "z")
+        await pilot.press("escape", "escape")
+        await until(lambda: isinstance(app.screen, FeaturesPage))
+        await pilot.resize_terminal(*NARROW)
+        await pilot.resize_terminal(*WIDE)
+        again = await opened(app, pilot, ALWAYS)
+        assert again is page and not page.query_one(Places).reading and page.maximized is None and not page._earlier
+        assert "band" in page.query_one(Places).border_title or "top" in page.query_one(Places).border_title
+        while "all bands" not in page.query_one(Places).border_title:
+            await pilot.press("i")
+        await still(pilot)
+        assert re.sub(r"terminal-\d+", "", app.export_screenshot()) == re.sub(r"terminal-\d+", "", shown)
+
+
+@pytest.mark.asyncio
+async def test_a_label_from_elsewhere_is_on_the_feature_that_was_read_before_it_came(sessions_root, workbench):
+    app, session = workbench(sessions_root, session="alpha", mode="features"), Session(sessions_root / "alpha")
+    async with app.run_test(size=WIDE) as pilot:
+        await until(lambda: app.screen._found is not None)
+        order = [app.screen._found.order.feature_at(i) for i in range(3)]
+        page = await opened(app, pilot, order[0])
+        await until(lambda: order[1] in page._ahead._known)
+        await until(page._ahead._known[order[1]][1].done)
+        labels.append(session, Label(feature=order[1], label="from elsewhere"))
+        await pilot.press("right_square_bracket")
+        await until(lambda: '"from elsewhere"' in line(page, "name"))
+        await pilot.press("right_square_bracket")
+        await until(lambda: page._card.feature == order[2])
+        starred = page._card.row["starred"]
+        await pilot.press("asterisk")
+        await until(lambda: page._card.row["starred"] != starred)
+        await pilot.press("left_square_bracket")
+        await until(lambda: page._card.feature == order[1])
+        await pilot.press("right_square_bracket")
+        await until(lambda: page._card.feature == order[2])
+        assert page._card.row["starred"] != starred
 
 
 @pytest.mark.asyncio
@@ -193,6 +245,16 @@ async def test_bands_ids_and_scale(sessions_root, workbench):
         for name in ("top", *(f"band {band}" for band in bands[1:]), "all bands"):
             await pilot.press("i")
             assert f"· {name} ·" in places.border_title
+        assert contexts.count == every
+        once = {example.band for example in card.read(app.stores.get(app.session), ONCE).examples}
+        last = f"· band {max(set(bands) - once)} ·"
+        while last not in places.border_title:
+            await pilot.press("i")
+        await opened(app, pilot, ONCE)
+        await until(lambda: "all bands" in places.border_title and contexts.count)
+        await opened(app, pilot, ALWAYS)
+        await until(lambda: last in places.border_title)  # where there is one it stays
+        await pilot.press("i")
         assert contexts.count == every
         await pilot.press("number_sign")
         await pilot.pause()
@@ -524,18 +586,20 @@ async def test_a_feature_leaves_with_its_session(sessions_root, workbench):
 
 
 @pytest.mark.asyncio
-async def test_the_last_one_asked_for_is_shown_and_the_old_one_stays_until_then(sessions_root, workbench):
-    app = workbench(sessions_root, session="alpha")
+async def test_the_last_one_asked_for_is_shown_and_the_old_one_stays_until_then(sessions_root, workbench, monkeypatch):
+    app, read = workbench(sessions_root, session="alpha"), card.read
+    monkeypatch.setattr(card, "read", lambda *args, **options: (time.sleep(0.05), read(*args, **options))[1])
     async with app.run_test(size=WIDE) as pilot:
         page = await opened(app, pilot, 5)
         shown = []
         came = page._came
-        page._came = lambda answer: (shown.append(answer[0].card.feature), came(answer))
-        for feature in (6, 7, 8):
+        page._came = lambda known: (shown.append(known.card.feature), came(known))
+        others = [feature for feature in range(6, N_FEATURES) if feature not in page._browser.ahead._known][:3]
+        for feature in others:
             page._go(feature)
             assert page._card.feature == 5 and line(page, "name").startswith("Feature 5")
-        await until(lambda: page._card.feature == 8)
-        assert shown == [6, 8]
+        await until(lambda: page._card.feature == others[-1])
+        assert shown == [others[0], others[-1]]
 
 
 @pytest.mark.asyncio

@@ -147,6 +147,7 @@ async def test_marks_are_kept_and_differences_to_them_told(sessions_root, workbe
         text = app.screen._content.plain
         assert "sae.k" in text and "32 → 64" in text and "fvu" in text
         await pilot.press("escape", "escape")
+        app.tick()
     again = workbench(sessions_root)
     assert again.marked == {"alpha"}
 
