@@ -13,7 +13,7 @@ from typing import Any
 from core import recorded
 from core.session import Session, listing
 from core.status import ACTIVE, Observed, Status
-from core.storage import last_line, sample_lines
+from core.storage import last_line, sample_lines, stamp
 
 TREND_POINTS = 16
 
@@ -57,7 +57,7 @@ class Overview:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._known: dict[str, tuple[tuple[int, ...], Seen]] = {}
+        self._known: dict[str, tuple[tuple[object, ...], Seen]] = {}
 
     def read(self, *, sizes: bool = True) -> list[Seen]:
         """Every session, newest first. Without `sizes` those not measured before stay unmeasured."""
@@ -69,12 +69,12 @@ class Overview:
         return found
 
     def _seen(self, session: Session, sizes: bool) -> Seen:
-        stamp = tuple(_stamp(path) for path in (
+        now = tuple(stamp(path) for path in (
             session.status_path, session.metrics_path, session.evaluation_path, session.database_path, session.sae_dir,
             session.steering_dir, session.config_path, session.checkpoints_dir, session.sweep_path,
         ))  # fmt: skip
         before = self._known.get(session.name)
-        if before and before[0] == stamp and (before[1].size_bytes is not None or not sizes):
+        if before and before[0] == now and (before[1].size_bytes is not None or not sizes):
             if before[1].status.state not in ACTIVE:
                 return before[1]
             return replace(before[1], observed=session.observed())
@@ -94,21 +94,13 @@ class Overview:
             resumable=session.resumable() is not None,
             size_bytes=session.size_bytes() if sizes else before[1].size_bytes if before else None,
         )
-        self._known[session.name] = (stamp, seen)
+        self._known[session.name] = (now, seen)
         return seen
 
 
 def _place(session: Session) -> tuple[int, int] | None:
     names = list(session.sweep())
     return (names.index(session.name) + 1, len(names)) if session.name in names else None
-
-
-def _stamp(path: Path) -> int:
-    try:
-        found = path.stat()
-    except OSError:
-        return 0
-    return found.st_mtime_ns ^ found.st_size ^ found.st_ino
 
 
 def _spread(lines: list[Any]) -> list[Any]:

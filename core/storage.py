@@ -80,6 +80,15 @@ def tail(path: Path, n: int) -> list[str]:
     return [line.decode("utf-8", errors="replace") for line in found[max(0, len(found) - n) :]]
 
 
+def stamp(path: Path) -> tuple[int, int, int]:
+    """What differs once something else is at `path`: its number, its time in ns, its size; zeros for nothing there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty where the file is missing or torn."""
     try:

@@ -23,6 +23,7 @@ import psutil
 from core import child
 from core.errors import QueryError
 from core.session import Session
+from core.storage import stamp
 
 if TYPE_CHECKING:
     from core.analysis.store import Result, Store
@@ -46,7 +47,7 @@ class Opened:
         from core.analysis.store import Store  # here: DuckDB takes as long to import as a first frame may
 
         read = [(s.path, s.database_path, s.labels_path, s.explanations_path) for s in sessions]
-        key = [(str(path), *map(_stamp, files)) for path, *files in read]
+        key = [(str(path), *map(stamp, files)) for path, *files in read]
         with self._lock:
             if self._store is None or key != self._key:
                 self._store, self._key = Store.open(sessions), key
@@ -136,14 +137,6 @@ def _exact(value: Any) -> Any:
     from core.analysis.store import plain
 
     return value if isinstance(value, float) and not math.isfinite(value) else plain(value)
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 if __name__ == "__main__":

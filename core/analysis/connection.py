@@ -17,6 +17,7 @@ import psutil
 from core import explanations, labels
 from core.errors import QueryError
 from core.session import Session
+from core.storage import stamp
 
 MEMORY_BYTES = 2_000_000_000
 """What queries may take, at most; no more than a quarter of the machine's."""
@@ -159,17 +160,9 @@ def load_labels(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Sessio
     connection.execute("COMMIT")
 
 
-def label_stamps(sessions: Sequence[Session]) -> list[tuple[int, int] | None]:
-    """What differs once `load_labels` would find others: of each file it reads the last change, in ns, and the size."""
-    found: list[tuple[int, int] | None] = []
-    for path in (path for session in sessions for path in (session.labels_path, session.explanations_path)):
-        try:
-            stat = path.stat()
-        except OSError:
-            found.append(None)
-        else:
-            found.append((stat.st_mtime_ns, stat.st_size))
-    return found
+def label_stamps(sessions: Sequence[Session]) -> list[tuple[int, int, int]]:
+    """What differs once `load_labels` would find others: the stamp of each file that it reads."""
+    return [stamp(path) for session in sessions for path in (session.labels_path, session.explanations_path)]
 
 
 def _create_labels(connection: duckdb.DuckDBPyConnection) -> None:

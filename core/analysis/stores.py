@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from core.session import Session
+from core.storage import stamp
 
 if TYPE_CHECKING:
     from core.analysis.store import Store
@@ -18,7 +19,7 @@ class Stores:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: dict[str, tuple[tuple[int, int], Store]] = {}
+        self._open: dict[str, tuple[tuple[int, int, int], Store]] = {}
 
     def get(self, session: Session) -> "Store":
         """The session's store. Raises QueryError where it was not analysed or its database cannot be read."""
@@ -26,7 +27,7 @@ class Stores:
 
         with self._lock:
             key = str(session.path)
-            now = stamp(session)
+            now = stamp(session.database_path)
             kept = self._open.get(key)
             if kept and kept[0] == now:
                 return kept[1]
@@ -52,12 +53,3 @@ class Stores:
             stores = [store for _, store in self._open.values()]
         for store in stores:
             act(store)
-
-
-def stamp(session: Session) -> tuple[int, int]:
-    """What differs once another database is in the place of the session's: the file's number, and its time in ns."""
-    try:
-        found = session.database_path.stat()
-    except OSError:
-        return (0, 0)
-    return found.st_ino, found.st_mtime_ns

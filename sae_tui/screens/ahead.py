@@ -10,10 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from core.analysis import card, gallery
 from core.analysis.card import Card
 from core.analysis.connection import label_stamps
-from core.analysis.stores import Stores, stamp
+from core.analysis.stores import Stores
 from core.errors import SaeTuiError
 from core.sae.provenance import neuronpedia_page
 from core.session import Session
+from core.storage import stamp
 from sae_tui.widgets.pane_set import Known
 
 CONTEXT = 48
@@ -25,7 +26,7 @@ KEPT = 4
 
 
 class Ahead:
-    """Features of a session, as its database and its labels are now."""
+    """Features of a session, as its files are now."""
 
     def __init__(self, stores: Stores, session: Session) -> None:
         self.session, self._stores = session, stores
@@ -35,12 +36,17 @@ class Ahead:
 
     def known(self, feature: int) -> Future[Known]:
         """What is known of it, read by now or soon: see `read`."""
-        stands_on = stamp(self.session), label_stamps([self.session])
+        stands_on = self._stamps()
         before, found = self._known.pop(feature, (None, None))
         if found is None or before != stands_on or (found.done() and found.exception()):
             found = self._pool.submit(read, self._stores, self.session, feature)
         self._known = dict([*self._known.items(), (feature, (stands_on, found))][-KEPT:])
         return found
+
+    def _stamps(self) -> list[tuple[int, int, int]]:
+        """What differs once something else would be read."""
+        files = self.session.database_path, self.session.sae_dir / "cfg.json"
+        return [*map(stamp, files), *label_stamps([self.session])]
 
     def close(self) -> None:
         """Read no more."""

@@ -11,7 +11,7 @@ from core.architectures import aim, reads_images
 from core.machine import Usage, usage
 from core.overview import Seen
 from core.session import Session
-from core.storage import read_json
+from core.storage import read_json, stamp
 from sae_tui.widgets import densities
 from sae_tui.widgets.plots import Plot
 from sae_tui.widgets.traces import DENSITY, Found, Run, Traces, View
@@ -80,12 +80,9 @@ class _Kept:
 
     def read(self) -> dict[str, Any]:
         """Its values; the same object while it is the same."""
-        with contextlib.suppress(OSError):
-            found = self._path.stat()
-            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
-            if stamp != self._stamp:
-                self._stamp = stamp
-                self._values = read_json(self._path) or self._values
+        if (now := stamp(self._path)) != self._stamp:
+            self._stamp = now
+            self._values = read_json(self._path) or self._values
         return self._values
 
 

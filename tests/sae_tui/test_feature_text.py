@@ -183,7 +183,6 @@ async def test_the_page_on_neuronpedia_is_shown_copied_and_opened_where_there_is
         assert opened_urls == [address] and copied == [address] * 3
         config.write_text('{"metadata": {"neuronpedia_id": "../\\u001b[31m"}}')
         page = await opened(app, pilot, 6)
-        await pilot.press("R")  # it may have been read before
         await until(lambda: page._link is None)
 
 

@@ -5,24 +5,23 @@ import weakref
 
 import pytest
 from textual.app import App
+from textual.screen import Screen
 from textual.widgets import Static
 
 from sae_tui.mended import forget_closed_widgets
-from sae_tui.screens.feature import FeaturePage
-from tests.sae_tui.waiting import until
 
 
 @pytest.mark.asyncio
-async def test_what_was_drawn_of_a_closed_screen_goes_with_it(sessions_root, workbench):
-    app = workbench(sessions_root, mode="features", session="alpha")
-    async with app.run_test(size=(160, 45)) as pilot:
-        app.open_feature(3)
-        await until(lambda: isinstance(app.screen, FeaturePage) and app.screen._card is not None)
+async def test_what_was_drawn_of_a_closed_screen_goes_with_it():
+    forget_closed_widgets()
+    async with App().run_test() as pilot:
+        page = Screen()
+        await pilot.app.push_screen(page)
+        await page.mount_all(Static(f"line {number}") for number in range(20))
         await pilot.pause(0.1)
-        page = app.screen
         drawn = [weakref.ref(widget._styles_cache) for widget in page.walk_children() if widget._styles_cache._cache]
         assert len(drawn) > 10
-        app.pop_screen()
+        await pilot.app.pop_screen()
         await pilot.pause(0.1)
         del page
         gc.collect()
