@@ -30,6 +30,8 @@ as SQL or change how DuckDB works."""
 SCALAR_FUNCTIONS_REFUSED = frozenset({"nextval", "setval", "setseed", "write_log"})
 FORBIDDEN = "only one SELECT, or EXPLAIN of one, may run here"
 CONDITION = "a condition reads like: density > 0.001 AND NOT dead"
+SYSTEM = re.compile(r'"(pg_|duckdb_|sqlite_|information_schema)')
+"""What DuckDB proposes for a name that it does not know, and is no table of features."""
 
 
 def select_only(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
@@ -101,7 +103,10 @@ def explained(error: duckdb.Error) -> QueryError:
         column = marks.find("^") - len(f"LINE {number}: ")
         # a long line is shown from its middle: its columns would be wrong
         place = f" at line {number}" + ("" if text.startswith("...") or column < 0 else f", column {column + 1}")
-    return QueryError(first + place, hint="; ".join(lines[1:]))
+    hints = [line for line in lines[1:] if not SYSTEM.search(line)]
+    if first.startswith("Table with name"):
+        hints.append("SHOW TABLES lists the tables")
+    return QueryError(first + place, hint="; ".join(hints))
 
 
 def _kind(connection: duckdb.DuckDBPyConnection, sql: str) -> str:

@@ -200,3 +200,9 @@ def test_errors_keep_the_parsers_words_the_place_and_its_proposals():
             'Referenced column "fature" not found in FROM clause at line 2, column 5'
         )
         assert explained(wrong.value).hint == 'Candidate bindings: "feature"'
+        with pytest.raises(duckdb.Error) as unknown:
+            connection.execute("SELECT * FROM specialists")
+        assert explained(unknown.value).hint == "SHOW TABLES lists the tables"
+        with pytest.raises(duckdb.Error) as near:
+            connection.execute("SELECT * FROM feature")
+        assert explained(near.value).hint == 'Did you mean "features"?; SHOW TABLES lists the tables'
